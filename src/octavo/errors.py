@@ -1,0 +1,164 @@
+"""Every error octavo raises on its own account, as one tree.
+
+    OctavoError
+    ├── ConnectionLost              no reply; .outcome says whether the server may have acted
+    │   └── DeadlineExceeded        ... because the operation's time was up (also a TimeoutError)
+    ├── ServerError                 the server answered with an error; .code is its first word
+    │   ├── WrongType               the key holds another kind of value
+    │   ├── OutOfMemory             the server is at maxmemory and may not evict
+    │   ├── WriteRefused            the server cannot persist (full disk) or lacks replicas
+    │   ├── AccessDenied            wrong credentials, or the user may not do this
+    │   └── Unavailable             still loading, failing over or moving when time was up
+    ├── ConfigMismatch              the object exists with another configuration
+    ├── PrecisionLost               an increment too small, or a sum too large, for a float64
+    ├── DecodeError                 stored bytes that the codec cannot read
+    ├── EmbeddedError               the embedded server cannot start or stop here
+    └── BatchError                  an ExceptionGroup: what failed in a batch
+
+Bad input is not in this tree: it is a `ValueError` or a `TypeError` that names the
+parameter and the value, raised before anything is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = [
+    "AccessDenied",
+    "BatchError",
+    "ConfigMismatch",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "DecodeError",
+    "EmbeddedError",
+    "OctavoError",
+    "OutOfMemory",
+    "PrecisionLost",
+    "ServerError",
+    "Unavailable",
+    "WriteRefused",
+    "WrongType",
+]
+
+Outcome = Literal["not_sent", "unknown"]
+
+
+class OctavoError(Exception):
+    """The root of the tree.
+
+    Attributes:
+        operation: the operation that failed, such as `leaderboard.submit`.
+        key: the first key it touches, as the server knows it.
+    """
+
+    operation: str | None = None
+    key: str | None = None
+
+    def __init__(
+        self, message: str, *, operation: str | None = None, key: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.key = key
+
+    def __str__(self) -> str:
+        """The message, then the operation and the key where they are known."""
+        where = [
+            f"{name}={value}"
+            for name, value in (("operation", self.operation), ("key", self.key))
+            if value is not None
+        ]
+        return f"{self.args[0]} [{' '.join(where)}]" if where else str(self.args[0])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle through the message, so that errors cross process pools."""
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+
+def _rebuild(kind: type[OctavoError], args: tuple[object, ...], state: dict[str, object]) -> object:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConnectionLost(OctavoError):
+    """No reply came.
+
+    Attributes:
+        outcome: `"not_sent"`: the server has not acted. `"unknown"`: the command left, the
+            reply did not arrive; the server may or may not have acted, exactly once at most.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        outcome: Outcome,
+        operation: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        super().__init__(message, operation=operation, key=key)
+        self.outcome: Outcome = outcome
+
+
+class DeadlineExceeded(ConnectionLost, TimeoutError):
+    """The operation's `timeout` passed before a reply came."""
+
+
+class ServerError(OctavoError):
+    """The server answered with an error.
+
+    Attributes:
+        code: its first word: `ERR`, `WRONGTYPE`, `OOM`, ...
+    """
+
+    def __init__(
+        self, message: str, *, operation: str | None = None, key: str | None = None
+    ) -> None:
+        super().__init__(message, operation=operation, key=key)
+        self.code = message.partition(" ")[0]
+
+
+class WrongType(ServerError):
+    """The key holds another kind of value than this job stores there."""
+
+
+class OutOfMemory(ServerError):
+    """The server is at `maxmemory` and its policy evicts nothing."""
+
+
+class WriteRefused(ServerError):
+    """The server takes no writes: it cannot persist them, or has too few replicas."""
+
+
+class AccessDenied(ServerError):
+    """The credentials are wrong, or this user may not run the command."""
+
+
+class Unavailable(ServerError):
+    """The server kept refusing (loading, failing over, moving slots) until time was up."""
+
+
+class ConfigMismatch(OctavoError):
+    """The stored object was made with another configuration than this one."""
+
+
+class PrecisionLost(OctavoError, ArithmeticError):
+    """A sum that a float64 cannot hold: it would not change, or would not be finite."""
+
+
+class DecodeError(OctavoError):
+    """Stored bytes that the codec cannot read as the type asked for."""
+
+
+class EmbeddedError(OctavoError):
+    """The embedded server cannot start, or be reached; the message names the cure."""
+
+
+class BatchError(ExceptionGroup[Exception]):
+    """What failed in a batch; each Pending has its own result or error."""
+
+    def derive(self, excs: object) -> BatchError:
+        """Keep the type when the group is split."""
+        return BatchError(self.message, excs)  # type: ignore[arg-type]
