@@ -1,0 +1,157 @@
+"""`Octavo`: one factory per job, on one of the three faces."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, cast
+
+from octavo.engine.batch import Collector, raise_errors
+from octavo.engine.command import Async, Batch, M, Sync
+from octavo.engine.keys import key_base
+
+if TYPE_CHECKING:
+    from octavo.engine.aio import AsyncEngine
+    from octavo.engine.command import Engine
+    from octavo.engine.sync import SyncEngine
+    from octavo.leaderboards import Keep, Leaderboard, Order, RankMethod, Ties
+
+
+class Octavo(Generic[M]):
+    """A connection to a server, and the factories of all jobs.
+
+    Made by `octavo.connect` and `octavo.connect_async`, and by `batch()`. Factories take the
+    configuration of an object and do no I/O; its methods take the data.
+    """
+
+    def __init__(self, engine: Engine, prefix: str) -> None:
+        self._engine = engine
+        self._prefix = prefix
+
+    def leaderboard(
+        self,
+        name: str,
+        *,
+        order: Order | tuple[Order, ...] = "desc",
+        keep: Keep = "best",
+        rank: RankMethod = "competition",
+        ties: Ties = "earliest",
+        page_size: int = 25,
+        once: bool = False,
+        tag: str | None = None,
+    ) -> Leaderboard[M]:
+        """Return the leaderboard of that name. See `octavo.leaderboards.Leaderboard`."""
+        from octavo.leaderboards import Leaderboard  # noqa: PLC0415 - jobs load at first use
+
+        return Leaderboard(
+            self._engine,
+            key_base(self._prefix, "leaderboard", name, tag),
+            order=order,
+            keep=keep,
+            rank=rank,
+            ties=ties,
+            page_size=page_size,
+            once=once,
+        )
+
+    def batch(self, *, atomic: bool = False, raise_on_error: bool = True) -> BatchScope[M]:
+        """Return a context manager in which operations of any jobs are collected.
+
+        Leaving it sends them all, in one round trip per node; then every `Pending` has its
+        result or its error. An exception in the body sends nothing.
+
+        Args:
+            atomic: run them as one MULTI/EXEC. All keys must be in one slot, on every kind of
+                server: give the objects the same `tag=`.
+            raise_on_error: raise a `BatchError` at the end if any operation failed.
+        """
+        return BatchScope(
+            self._engine, self._prefix, Collector(atomic=atomic), raise_on_error=raise_on_error
+        )
+
+    def close(self: Octavo[Sync]) -> None:
+        """Close the connections; the embedded server stops when nobody uses it."""
+        self._sync.close()
+
+    async def aclose(self: Octavo[Async]) -> None:
+        """Close the connections; the embedded server stops when nobody uses it."""
+        await self._async.close()
+
+    def __enter__(self: Octavo[Sync]) -> Octavo[Sync]:
+        """Find the server, starting the embedded one."""
+        self._sync.open()
+        return self
+
+    def __exit__(self: Octavo[Sync], *_: object) -> None:
+        """Close."""
+        self.close()
+
+    async def __aenter__(self: Octavo[Async]) -> Octavo[Async]:
+        """Find the server, starting the embedded one."""
+        await self._async.open()
+        return self
+
+    async def __aexit__(self: Octavo[Async], *_: object) -> None:
+        """Close."""
+        await self.aclose()
+
+    @property
+    def _sync(self) -> SyncEngine:
+        return cast("SyncEngine", self._engine)
+
+    @property
+    def _async(self) -> AsyncEngine:
+        return cast("AsyncEngine", self._engine)
+
+    def __repr__(self) -> str:
+        """Show where the server is, never the credentials."""
+        return f"<Octavo {getattr(self._engine, 'topology', None) or 'batch'}>"
+
+
+class BatchScope(Generic[M]):
+    """What `db.batch()` returns: enter it to get the batch."""
+
+    def __init__(
+        self, engine: Engine, prefix: str, collector: Collector, *, raise_on_error: bool
+    ) -> None:
+        self._engine: Any = engine
+        self._collector = collector
+        self._raise = raise_on_error
+        self._batch: Octavo[Batch] = Octavo(collector, prefix)
+
+    def __enter__(self: BatchScope[Sync]) -> Octavo[Batch]:
+        """Begin to collect."""
+        return self._batch
+
+    def __exit__(
+        self: BatchScope[Sync],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Send everything, or nothing after an exception."""
+        if error is not None:
+            self._collector.discard()
+            return
+        noted, parcels = self._collector.finish()
+        self._engine.carry(parcels)
+        if self._raise:
+            raise_errors(noted)
+
+    async def __aenter__(self: BatchScope[Async]) -> Octavo[Batch]:
+        """Begin to collect."""
+        return self._batch
+
+    async def __aexit__(
+        self: BatchScope[Async],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Send everything, or nothing after an exception."""
+        if error is not None:
+            self._collector.discard()
+            return
+        noted, parcels = self._collector.finish()
+        await self._engine.carry(parcels)
+        if self._raise:
+            raise_errors(noted)

@@ -1,0 +1,314 @@
+"""What an operation is, and what calling it means on each face.
+
+A job's method does no I/O. It returns a `Command[T]`: the words to send, and how to read the
+reply into a `T`. `@operation` hands that value to the engine the job was made with, so the same
+method returns a `T` (Sync), a coroutine of `T` (Async) or a `Pending[T]` (Batch). What needs
+several steps is a `@flow`: an `async def` that awaits only Commands and the effects below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from typing import Self, overload
+
+    from octavo.engine.script import Script
+    from octavo.errors import OctavoError
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+Word = bytes | str | int | float
+
+
+class Sync:
+    """The face on which calling an operation returns its result."""
+
+
+class Async:
+    """The face on which calling an operation returns a coroutine."""
+
+
+class Batch:
+    """The face on which calling an operation returns a `Pending`."""
+
+
+M = TypeVar("M", Sync, Async, Batch)
+
+
+class _Missing:
+    """The type of `MISSING`."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Any = _Missing()
+"""What `Command.local` returns when it has no answer."""
+
+
+class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
+    """One operation on its way to a server.
+
+    Attributes:
+        words: what is sent: the command's name, then its arguments.
+        keys: the words that are keys; all hash to one slot, and the first one routes.
+        read: turns the server's reply into the result.
+        idempotent: sending it twice does what sending it once does, reply included; a
+            command whose reply was lost is then sent again. Reading is idempotent.
+        script: the script whose `EVALSHA` form `words` holds.
+        block: seconds for which the server may hold the reply back. Such a command travels
+            on a connection of its own, and its deadline is that much later.
+        behind: words sent in the same write, right behind, on a connection of its own (a
+            `WAIT` for the write before it); `read` then gets both replies as a list.
+        local: an answer without I/O, or `MISSING`.
+        recover: an answer instead of an error.
+        then: a follow-up whose result is the result, or None when this one is. In a batch
+            the follow-ups travel together, in a second wave.
+    """
+
+    words: tuple[Word, ...]
+    keys: tuple[bytes, ...]
+    read: Callable[[Any], T]
+    idempotent: bool = False
+    script: Script | None = None
+    block: float | None = None
+    behind: tuple[Word, ...] = ()
+    local: Callable[[], T] | None = None
+    recover: Callable[[OctavoError], T] | None = None
+    then: Callable[[T], Command[T] | None] | None = None
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it needs a connection that carries nothing else meanwhile."""
+        return self.block is not None or bool(self.behind)
+
+    def __await__(self) -> Generator[Command[T], T, T]:
+        """Let a flow await it: the engine that drives the flow sends back the result."""
+        return (yield self)
+
+
+class Effect(Generic[T]):
+    """Something other than a Command that a flow may await."""
+
+    def __await__(self) -> Generator[Effect[T], T, T]:
+        """Hand the effect to the engine that drives the flow."""
+        return (yield self)
+
+
+class Sleep(Effect[None]):
+    """Waits for some seconds without holding a connection."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+class CallUser(Effect[T]):
+    """Calls a function of the user's; in async code it may be a coroutine function."""
+
+    def __init__(self, function: Callable[..., Any], *args: object) -> None:
+        self.function = function
+        self.args = args
+
+
+class Signal:
+    """An event that any thread sets and that a flow on either face waits for."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def set(self) -> None:
+        """Wake every waiter, now and later."""
+        with self._lock:
+            self._event.set()
+            waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Block the thread until set; False when `timeout` seconds passed first."""
+        return self._event.wait(timeout)
+
+    async def wait_async(self, timeout: float | None) -> bool:
+        """Suspend the task until set; False when `timeout` seconds passed first."""
+        waiter = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if self._event.is_set():
+                return True
+            self._waiters.add(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters.discard(waiter)
+        return True
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class WaitFor(Effect[bool]):
+    """Waits for a `Signal`; the result is False when `timeout` seconds passed first."""
+
+    def __init__(self, signal: Signal, timeout: float | None = None) -> None:
+        self.signal = signal
+        self.timeout = timeout
+
+
+def not_an_effect(awaited: object) -> TypeError:
+    """The error for a flow that awaits what only one face could wait for."""
+    return TypeError(
+        f"a flow awaits Commands, Sleep, WaitFor and CallUser, not {type(awaited).__name__}"
+    )
+
+
+class Pending(Generic[T]):
+    """The place where a batch puts the result of one of its operations."""
+
+    __slots__ = ("_error", "_name", "_value")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._value: T = MISSING
+        self._error: Exception | None = None
+
+    def result(self) -> T:
+        """Return the result, or raise the operation's error.
+
+        Raises:
+            RuntimeError: the batch has not run.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._value is MISSING:
+            raise RuntimeError(f"{self._name} has no result: its batch has not run")
+        return self._value
+
+    def exception(self) -> Exception | None:
+        """Return the operation's error, or None when it has a result or has not run."""
+        return self._error
+
+    def resolve(self, value: T) -> None:
+        """Set the result."""
+        self._value = value
+
+    def reject(self, error: Exception) -> None:
+        """Set the error."""
+        self._error = error
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a result or an error."""
+        return self._error is not None or self._value is not MISSING
+
+    def __repr__(self) -> str:
+        """Show the operation and how far it is."""
+        if self._error is not None:
+            return f"<Pending {self._name}: {self._error!r}>"
+        state = "not run" if self._value is MISSING else repr(self._value)
+        return f"<Pending {self._name}: {state}>"
+
+
+class Engine(Protocol):
+    """What carries commands: `SyncEngine`, `AsyncEngine` or a batch."""
+
+    def call(
+        self, name: str, method: Callable[..., Command[Any]], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Build the command of an operation and carry it."""
+
+    def drive(
+        self,
+        name: str,
+        method: Callable[..., Coroutine[Any, Any, Any]],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Run a flow to its end."""
+
+
+class Job(Generic[M]):
+    """A named object of one of the jobs, on one of the faces."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._call = engine.call
+        self._drive = engine.drive
+
+
+# For checkers, `operation` and `flow` are descriptors, which is how one signature becomes three.
+# At run time they are plain decorators: help(), inspect and tracebacks stay ordinary, and a call
+# costs a fifth of a microsecond. The async face is typed as Coroutine, not Awaitable, because
+# only then do checkers report a forgotten `await`.
+if TYPE_CHECKING:
+
+    class operation(Generic[P, T]):  # noqa: N801 - it is a decorator
+        """Makes a method that returns a `Command[T]` callable on all three faces."""
+
+        def __init__(self, method: Callable[Concatenate[Any, P], Command[T]], /) -> None: ...
+
+        @overload
+        def __get__(self, job: None, owner: object = ..., /) -> Self: ...
+        @overload
+        def __get__(self, job: Job[Sync], owner: object = ..., /) -> Callable[P, T]: ...
+        @overload
+        def __get__(
+            self, job: Job[Async], owner: object = ..., /
+        ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+        @overload
+        def __get__(self, job: Job[Batch], owner: object = ..., /) -> Callable[P, Pending[T]]: ...
+        def __get__(self, job: Any, owner: object = ..., /) -> Any: ...
+
+    class flow(Generic[P, T]):  # noqa: N801 - it is a decorator
+        """Makes an `async def` over Commands and effects callable in sync and async code."""
+
+        def __init__(
+            self, method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /
+        ) -> None: ...
+
+        @overload
+        def __get__(self, job: None, owner: object = ..., /) -> Self: ...
+        @overload
+        def __get__(self, job: Job[Sync], owner: object = ..., /) -> Callable[P, T]: ...
+        @overload
+        def __get__(
+            self, job: Job[Async], owner: object = ..., /
+        ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+        def __get__(self, job: Any, owner: object = ..., /) -> Any: ...
+
+else:
+
+    def operation(method):
+        """Make a method that returns a `Command` callable on all three faces."""
+        name = method.__qualname__.lower()
+
+        @functools.wraps(method)
+        def call(self, *args, **kwargs):
+            return self._call(name, method, self, *args, **kwargs)
+
+        call.__octavo__ = "operation"
+        return call
+
+    def flow(method):
+        """Make an `async def` over Commands and effects callable in sync and async code."""
+        name = method.__qualname__.lower()
+
+        @functools.wraps(method)
+        def call(self, *args, **kwargs):
+            return self._drive(name, method, self, *args, **kwargs)
+
+        call.__octavo__ = "flow"
+        return call

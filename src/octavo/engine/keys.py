@@ -1,0 +1,48 @@
+"""How keys are spelled: `{prefix}:{job}:{{tag}}...`, and which slot they hash to.
+
+The hash tag of a key is the smallest thing that must be atomic. By default that is the object's
+own name; objects that share a `tag=` share a slot, so that an atomic batch may span them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from redis.crc import key_slot
+
+__all__ = ["check_name", "check_prefix", "key_base", "slot"]
+
+_BRACES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
+_BRACES_AND_COLON = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D", ":": "%3A"})
+
+slot = lru_cache(maxsize=65_536)(key_slot)
+"""The cluster slot of a key."""
+
+
+def check_name(parameter: str, value: object) -> str:
+    """Return a name fit for a key, or refuse it by the parameter's name."""
+    if not isinstance(value, str):
+        raise TypeError(f"{parameter} must be a str, not {value!r}")
+    if not value:
+        raise ValueError(f"{parameter} must not be empty")
+    return value
+
+
+def check_prefix(value: object) -> str:
+    """Return a key prefix, or refuse one that would break the hash tags behind it."""
+    prefix = check_name("prefix", value)
+    if "{" in prefix or "}" in prefix:
+        raise ValueError(f"prefix must not contain a brace, which marks the hash tag: {prefix!r}")
+    return prefix
+
+
+def key_base(prefix: str, job: str, name: str, tag: str | None) -> str:
+    """Return what all keys of an object begin with.
+
+    Braces and percent signs in names are percent-encoded. So is a colon in the name of a tagged
+    object, which stands outside the braces, where parts are told apart by colons.
+    """
+    if tag is None:
+        return f"{prefix}:{job}:{{{check_name('name', name).translate(_BRACES)}}}"
+    name = check_name("name", name).translate(_BRACES_AND_COLON)
+    return f"{prefix}:{job}:{{{check_name('tag', tag).translate(_BRACES)}}}.{name}"

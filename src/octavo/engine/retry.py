@@ -1,0 +1,167 @@
+"""What to do about a command that did not get its reply. Nothing here does I/O.
+
+Three things may be sent again: what never left, what is idempotent, and what the server refused
+before executing. Everything else ends in an error that says what is known about its outcome.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Literal
+
+from octavo import errors
+
+FIRST_DELAY = 0.005
+LONGEST_DELAY = 0.25
+
+
+class ReplyError(Exception):
+    """An error reply, as the parser hands it over: a value until someone looks at it."""
+
+
+class Lost(Exception):
+    """A connection failed under a command.
+
+    Attributes:
+        sent: whether the server may have got the whole command.
+        late: whether the connection was given up because the time was over.
+    """
+
+    def __init__(self, cause: BaseException | str, *, sent: bool, late: bool = False) -> None:
+        super().__init__(str(cause) or type(cause).__name__)
+        self.sent = sent
+        self.late = late
+
+
+# Refused before executing. A script may have read before its first write was refused, but no
+# write of it took place: READONLY and the others are properties of the node, not of the key.
+_COME_BACK = {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "BUSY"}
+_NODE_CHANGED = {"CLUSTERDOWN", "MASTERDOWN", "READONLY"}
+
+_BY_CODE: dict[str, type[errors.OctavoError]] = {
+    "WRONGTYPE": errors.WrongType,
+    "OOM": errors.OutOfMemory,
+    "MISCONF": errors.WriteRefused,
+    "NOREPLICAS": errors.WriteRefused,
+    "NOAUTH": errors.AccessDenied,
+    "WRONGPASS": errors.AccessDenied,
+    "NOPERM": errors.AccessDenied,
+    # Our own scripts begin their refusals with these.
+    "MISMATCH": errors.ConfigMismatch,
+    "PRECISION": errors.PrecisionLost,
+} | dict.fromkeys(_COME_BACK, errors.Unavailable)
+
+
+def comes_back(error: ReplyError) -> bool:
+    """Whether the node refused to execute, for a reason that passes."""
+    return str(error).partition(" ")[0] in _COME_BACK
+
+
+class Attempt:
+    """One operation's way to a server: made when its first try fails.
+
+    `refused` and `lost` either return, and then say how to try again, or raise the error that
+    the caller gets.
+
+    Attributes:
+        delay: seconds to wait before the next try.
+        refresh: whether to discover the servers anew first.
+        drop: whether to drop every connection to the node that answered.
+        asked: where the next try goes, with ASKING before it: `"host:port"`.
+        moved: what a MOVED said: `"slot host:port"`.
+        plain: whether a script is to be sent in a form that cannot meet NOSCRIPT.
+    """
+
+    __slots__ = (
+        "asked", "deadline", "delay", "drop", "idempotent", "keys", "moved", "name", "plain",
+        "refresh", "tries",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, keys: tuple[bytes, ...], *, idempotent: bool, deadline: float
+    ) -> None:
+        self.name = name
+        self.keys = keys
+        self.idempotent = idempotent
+        self.deadline = deadline
+        self.tries = 0
+        self.plain = False
+        self._again(at_once=True)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - time.monotonic()
+
+    def refused(self, error: ReplyError) -> None:
+        """Learn from an error reply how to try again.
+
+        Raises:
+            OctavoError: it is final, or the time is over.
+        """
+        text = str(error)
+        code, _, rest = text.partition(" ")
+        self.tries += 1
+        if code in ("MOVED", "ASK", "NOSCRIPT"):
+            # One redirect is at once; a ring of them waits its turn.
+            self._again(at_once=self.tries < 3)
+            if code == "MOVED":
+                self.moved = rest
+                self.refresh = self.tries > 1
+            elif code == "ASK":
+                self.asked = rest.partition(" ")[2]
+            else:
+                self.plain = True
+        elif comes_back(error):
+            self._again()
+            self.refresh = code in _NODE_CHANGED
+            self.drop = code == "READONLY"
+        else:
+            raise self.error(text) from None
+        if self.remaining <= self.delay:
+            raise self.error(text, otherwise=errors.Unavailable) from None
+
+    def lost(self, lost: Lost) -> None:
+        """Learn from a lost connection how to try again.
+
+        Raises:
+            ConnectionLost: another try could act twice, or the time is over.
+        """
+        self.tries += 1
+        self._again()
+        self.refresh = True
+        if (self.idempotent or not lost.sent) and self.remaining > self.delay:
+            return
+        late = lost.late or self.remaining <= self.delay
+        raise (errors.DeadlineExceeded if late else errors.ConnectionLost)(
+            str(lost), outcome=self._outcome(lost), operation=self.name, key=self._key
+        ) from lost
+
+    def error(
+        self, text: str, *, otherwise: type[errors.ServerError] = errors.ServerError
+    ) -> errors.OctavoError:
+        """Translate an error reply."""
+        text = text.partition(" script: ")[0]
+        kind = _BY_CODE.get(text.partition(" ")[0], otherwise)
+        if kind is errors.WrongType and len(self.keys) > 1:
+            text += " (one of " + ", ".join(key.decode(errors="replace") for key in self.keys) + ")"
+        if not issubclass(kind, errors.ServerError):
+            text = text.partition(" ")[2]
+        return kind(text, operation=self.name, key=self._key)
+
+    @property
+    def _key(self) -> str | None:
+        return self.keys[0].decode(errors="replace") if self.keys else None
+
+    @staticmethod
+    def _outcome(lost: Lost) -> Literal["not_sent", "unknown"]:
+        return "unknown" if lost.sent else "not_sent"
+
+    def _again(self, *, at_once: bool = False) -> None:
+        longest = min(LONGEST_DELAY, FIRST_DELAY * 2**self.tries)
+        self.delay = 0.0 if at_once else random.uniform(longest / 2, longest)
+        self.refresh = False
+        self.drop = False
+        self.asked: str | None = None
+        self.moved: str | None = None

@@ -1,0 +1,431 @@
+"""The engine of the sync face: a connection per command in flight, for any number of threads."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from octavo.engine.command import MISSING, CallUser, Command, Sleep, WaitFor, not_an_effect
+from octavo.engine.retry import Attempt, Lost, ReplyError
+from octavo.engine.wire import ASKING, NOTHING, ProtocolError, Push, pack, parser, words_for
+from octavo.errors import OctavoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from redis.connection import AbstractConnection
+
+    from octavo.engine.batch import Parcel
+    from octavo.engine.telemetry import Telemetry
+    from octavo.engine.topology import Endpoint, Topology
+
+_READ_SIZE = 65_536
+_TRUSTED_IDLE = 1.0
+"""Seconds after which an idle connection is looked at before it is used."""
+
+
+class Wire:
+    """One connection: a socket that redis-py opened and logged in, and a parser.
+
+    Attributes:
+        scripts: the SHAs of the scripts it has run.
+        used: when it was last put to use.
+    """
+
+    __slots__ = ("_connection", "_kernel", "_parser", "_sock", "_timeout", "scripts", "used")
+
+    def __init__(self, connection: AbstractConnection, timeout: float) -> None:
+        self._connection = connection
+        self._sock: Any = connection._sock  # noqa: SLF001 - the engine works below redis-py
+        self._parser = parser()
+        # A Python timeout costs a poll() before every send and recv; the kernel's own costs
+        # nothing. TLS and gevent wait in user space and need Python's.
+        self._kernel = type(self._sock).__module__ == "socket" and os.name == "posix"
+        if self._kernel:
+            self._sock.settimeout(None)
+        self._timeout = 0.0
+        self.limit(timeout)
+        self.scripts: set[bytes] = set()
+        self.used = 0.0
+
+    def limit(self, timeout: float) -> None:
+        """Set how many seconds a send or a receive may take."""
+        if timeout == self._timeout:
+            return
+        self._timeout = timeout
+        if self._kernel:
+            seconds, fraction = divmod(max(timeout, 0.001), 1)
+            value = struct.pack("@ll", int(seconds), int(fraction * 1e6))
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        else:
+            self._sock.settimeout(max(timeout, 0.001))
+
+    def send(self, data: bytes, *, whole: bool = True) -> None:
+        """Send; `whole` says that a part of the data makes the server do nothing."""
+        try:
+            self._sock.sendall(data)
+        except OSError as error:
+            late = isinstance(error, TimeoutError | BlockingIOError)
+            raise Lost(error, sent=not whole, late=late) from error
+
+    def receive(self, deadline: float) -> Any:
+        """Return the next reply."""
+        gets = self._parser.gets
+        try:
+            while (reply := gets()) is NOTHING or type(reply) is Push:
+                if reply is NOTHING:
+                    data = self._sock.recv(_READ_SIZE)
+                    if not data:
+                        raise Lost("the server closed the connection", sent=True)
+                    self._parser.feed(data)
+        except (TimeoutError, BlockingIOError) as error:
+            raise Lost("no reply within the timeout", sent=True, late=True) from error
+        except (OSError, ProtocolError) as error:
+            raise Lost(error, sent=True) from error
+        return reply
+
+    @property
+    def stale(self) -> bool:
+        """Whether the server has hung up, or has sent what nobody asked for."""
+        if not hasattr(select, "poll"):
+            return bool(select.select([self._sock], [], [], 0)[0])
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close the socket; in a forked child without telling the server."""
+        self._connection.disconnect()
+
+
+class Node:
+    """The idle connections to one node, last used first."""
+
+    __slots__ = ("_idle", "_open")
+
+    def __init__(self, open_wire: Callable[[float], Wire]) -> None:
+        self._open = open_wire
+        # A deque's append and pop are atomic: no lock that a fork or a signal could leave held.
+        self._idle: deque[Wire] = deque()
+
+    def take(self, deadline: float) -> Wire:
+        """Return a connection for one caller to use."""
+        now = time.monotonic()
+        while self._idle:
+            try:
+                wire = self._idle.pop()
+            except IndexError:
+                break
+            if now - wire.used < _TRUSTED_IDLE or not wire.stale:
+                wire.used = now
+                return wire
+            wire.close()
+        wire = self._open(deadline - now)
+        wire.used = now
+        return wire
+
+    def give(self, wire: Wire) -> None:
+        """Take back a connection that has nothing outstanding."""
+        self._idle.append(wire)
+
+    def close(self) -> None:
+        """Close what is idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+class SyncEngine:
+    """Carries commands for threads. Safe for threads, forks and interrupts."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        timeout: float,
+        connect_timeout: float,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self.topology = topology
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._telemetry = telemetry
+        self._nodes: dict[Endpoint, Node] = {}
+        self._closed = False
+        _engines.add(self)
+
+    def call(
+        self, name: str, method: Callable[..., Command[Any]], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Run an operation."""
+        command = method(*args, **kwargs)
+        if self._telemetry is None:
+            return self.run(name, command)
+        with self._telemetry(name):
+            return self.run(name, command)
+
+    def run(self, name: str, command: Command[Any]) -> Any:
+        """Carry one command and its follow-ups; return the result."""
+        if command.local is not None and (value := command.local()) is not MISSING:
+            return value
+        try:
+            value = command.read(self._reply(name, command))
+        except OctavoError as error:
+            if command.recover is None:
+                raise
+            return command.recover(error)
+        if command.then is None or (following := command.then(value)) is None:
+            return value
+        return self.run(name, following)
+
+    def _reply(self, name: str, command: Command[Any]) -> Any:
+        deadline = time.monotonic() + self._timeout + (command.block or 0.0)
+        attempt: Attempt | None = None
+        endpoint: Endpoint | None = None
+        while True:
+            try:
+                if attempt is not None:
+                    self._prepare([(attempt, endpoint)])
+                endpoint = self._endpoint(command.keys, attempt, endpoint)
+                reply = self._exchange(endpoint, command, deadline, attempt)
+                if type(reply) is not ReplyError:
+                    return reply
+                attempt = attempt or self._attempt(name, command, deadline)
+                attempt.refused(reply)
+            except Lost as lost:
+                attempt = attempt or self._attempt(name, command, deadline)
+                attempt.lost(lost)
+
+    def _exchange(
+        self, endpoint: Endpoint, command: Command[Any], deadline: float, attempt: Attempt | None
+    ) -> Any:
+        node = self._nodes.get(endpoint) or self._node(endpoint)
+        wire = node.take(deadline)
+        try:
+            plain = attempt is not None and attempt.plain
+            data = pack(words_for(command, wire.scripts, plain=plain))
+            asking = attempt is not None and attempt.asked is not None
+            if attempt is not None or command.block is not None:
+                wire.limit(deadline - time.monotonic())
+            else:
+                wire.limit(self._timeout)
+            if asking:
+                data = ASKING + data
+            if command.behind:
+                data += pack(command.behind)
+            wire.send(data)
+            if asking:
+                wire.receive(deadline)
+            reply = wire.receive(deadline)
+            if command.behind:
+                behind = wire.receive(deadline)
+                reply = reply if type(reply) is ReplyError else [reply, behind]
+        except BaseException:
+            # Whatever it was (a lost connection, Ctrl-C, a worker's time limit), the reply to
+            # this command must not become the answer to another.
+            wire.close()
+            raise
+        node.give(wire)
+        return reply
+
+    def carry(self, parcels: list[Parcel]) -> None:
+        """Carry a batch: a write per node and wave, the nodes at the same time."""
+        if self._telemetry is None:
+            self._carry(parcels)
+        else:
+            with self._telemetry("batch"):
+                self._carry(parcels)
+
+    def _carry(self, parcels: list[Parcel]) -> None:
+        deadline = time.monotonic() + self._timeout
+        wave = [parcel for parcel in parcels if parcel.start(deadline)]
+        nodes: dict[Parcel, Endpoint] = {}
+        while wave:
+            groups: dict[Endpoint, list[Parcel]] = {}
+            following: list[Parcel] = []
+            try:
+                self._prepare([(p.attempt, nodes.get(p)) for p in wave if p.attempt is not None])
+                for parcel in wave:
+                    nodes[parcel] = self._endpoint(parcel.keys, parcel.attempt, nodes.get(parcel))
+                    groups.setdefault(nodes[parcel], []).append(parcel)
+            except Lost as lost:
+                following = [again for parcel in wave for again in parcel.lose(lost)]
+            except OctavoError as error:
+                for parcel in wave:
+                    parcel.fail(error)
+            else:
+                following = self._exchange_all(groups, deadline)
+            wave = following
+
+    def _exchange_all(
+        self, groups: dict[Endpoint, list[Parcel]], deadline: float
+    ) -> list[Parcel]:
+        under_way: list[tuple[Node, Wire, list[Parcel], list[int]]] = []
+        following: list[Parcel] = []
+        try:
+            for endpoint, parcels in groups.items():
+                wire = None
+                try:
+                    node = self._nodes.get(endpoint) or self._node(endpoint)
+                    wire = node.take(deadline)
+                    wire.limit(max(deadline - time.monotonic(), 0.001))
+                    packed = [parcel.pack(wire.scripts) for parcel in parcels]
+                    wire.send(b"".join(data for data, _ in packed), whole=len(packed) == 1)
+                except Lost as lost:
+                    if wire is not None:
+                        wire.close()
+                    following.extend(again for parcel in parcels for again in parcel.lose(lost))
+                except OctavoError as error:
+                    for parcel in parcels:
+                        parcel.fail(error)
+                else:
+                    under_way.append((node, wire, parcels, [count for _, count in packed]))
+            while under_way:
+                following.extend(self._collect(*under_way[0], deadline))
+                under_way.pop(0)
+        except BaseException:
+            for _, wire, _, _ in under_way:
+                wire.close()
+            raise
+        return following
+
+    @staticmethod
+    def _collect(
+        node: Node, wire: Wire, parcels: list[Parcel], counts: list[int], deadline: float
+    ) -> list[Parcel]:
+        following: list[Parcel] = []
+        settled = 0
+        try:
+            for parcel, count in zip(parcels, counts, strict=True):
+                replies = [wire.receive(deadline) for _ in range(count)]
+                settled += 1
+                following.extend(parcel.settle(replies))
+        except Lost as lost:
+            wire.close()
+            following.extend(again for parcel in parcels[settled:] for again in parcel.lose(lost))
+        else:
+            node.give(wire)
+        return following
+
+    def drive(
+        self,
+        name: str,
+        method: Callable[..., Coroutine[Any, Any, Any]],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Run a flow on this thread."""
+        steps = method(*args, **kwargs)
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            while True:
+                awaited = steps.send(result) if error is None else steps.throw(error)
+                result, error = None, None
+                try:
+                    result = self._perform(name, awaited)
+                except BaseException as raised:  # noqa: BLE001 - the flow decides what it means
+                    error = raised
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            steps.close()
+
+    def _perform(self, name: str, awaited: object) -> Any:
+        match awaited:
+            case Command():
+                return self.run(name, awaited)
+            case Sleep():
+                return time.sleep(awaited.seconds)
+            case WaitFor():
+                return awaited.signal.wait(awaited.timeout)
+            case CallUser():
+                return awaited.function(*awaited.args)
+            case _:
+                raise not_an_effect(awaited)
+
+    def open(self) -> None:
+        """Find the server, starting the embedded one."""
+        if self.topology.endpoint(()) is None:
+            try:
+                self.topology.refresh(self.topology.generation)
+            except Lost as lost:
+                self._attempt("connect", None, time.monotonic()).lost(lost)
+
+    def close(self) -> None:
+        """Close every idle connection; what is in flight ends by itself."""
+        self._closed = True
+        nodes, self._nodes = self._nodes, {}
+        for node in nodes.values():
+            node.close()
+        self.topology.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone."""
+        nodes, self._nodes = self._nodes, {}
+        for node in nodes.values():
+            node.close()
+        self.topology.after_fork()
+
+    @staticmethod
+    def _attempt(name: str, command: Command[Any] | None, deadline: float) -> Attempt:
+        keys, idempotent = (command.keys, command.idempotent) if command else ((), True)
+        return Attempt(name, keys, idempotent=idempotent, deadline=deadline)
+
+    def _prepare(self, attempts: Sequence[tuple[Attempt, Endpoint | None]]) -> None:
+        delay = max((attempt.delay for attempt, _ in attempts), default=0.0)
+        if delay:
+            time.sleep(delay)
+        for attempt, endpoint in attempts:
+            if attempt.moved is not None and endpoint is not None:
+                self.topology.moved(attempt.moved, endpoint)
+            if attempt.drop and endpoint is not None and (node := self._nodes.pop(endpoint, None)):
+                node.close()
+        if any(attempt.refresh for attempt, _ in attempts):
+            self.topology.refresh(self.topology.generation)
+
+    def _endpoint(
+        self, keys: tuple[bytes, ...], attempt: Attempt | None, before: Endpoint | None
+    ) -> Endpoint:
+        if attempt is not None and attempt.asked is not None and before is not None:
+            return self.topology.asked(attempt.asked, before)
+        endpoint = self.topology.endpoint(keys)
+        if endpoint is None:
+            self._check_open()
+            self.topology.refresh(self.topology.generation)
+            endpoint = self.topology.endpoint(keys)
+        if endpoint is None:
+            raise Lost(f"no node of {self.topology.target} serves the key", sent=False)
+        return endpoint
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this client is closed")
+
+    def _node(self, endpoint: Endpoint) -> Node:
+        self._check_open()
+
+        def open_wire(remaining: float) -> Wire:
+            timeout = min(self._connect_timeout, max(remaining, 0.001))
+            return Wire(endpoint.connect(timeout), self._timeout)
+
+        return self._nodes.setdefault(endpoint, Node(open_wire))
+
+
+_engines: weakref.WeakSet[SyncEngine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,292 @@
+"""Where commands go: one server, a Sentinel's primary, a cluster's slots, the embedded server.
+
+redis-py opens the connections (TLS, credentials, HELLO, SELECT) and keeps the cluster's slot
+table; what is asked of it blocks, so the async engine asks in a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import redis.asyncio.connection as redis_async
+import redis.connection as redis_sync
+from redis.cluster import ClusterNode, NodesManager
+from redis.exceptions import (
+    AuthenticationError,
+    MovedError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.sentinel import Sentinel
+
+from octavo.engine.keys import slot
+from octavo.engine.retry import Lost
+from octavo.errors import AccessDenied, ServerError
+
+if TYPE_CHECKING:
+    from octavo.embedded import Embedded
+    from octavo.engine.url import Target
+
+log = logging.getLogger("octavo")
+
+
+class Endpoint:
+    """One node: where it listens and how to connect to it."""
+
+    __slots__ = ("_kind", "_options", "address")
+
+    def __init__(self, address: str, options: dict[str, Any], *, tls: bool) -> None:
+        self.address = address
+        self._kind = "UnixDomainSocket" if "path" in options else "SSL" if tls else ""
+        self._options = options
+
+    def connect(self, timeout: float) -> redis_sync.AbstractConnection:
+        """Open a connection, ready for commands."""
+        kind = getattr(redis_sync, f"{self._kind}Connection")
+        connection: redis_sync.AbstractConnection = kind(**self._with(timeout))
+        try:
+            connection.connect()
+        except Exception as error:
+            raise _not_connected(error, self.address) from error
+        return connection
+
+    async def connect_async(self, timeout: float) -> redis_async.AbstractConnection:
+        """Open a connection on the running event loop, ready for commands."""
+        kind = getattr(redis_async, f"{self._kind}Connection")
+        connection: redis_async.AbstractConnection = kind(**self._with(timeout))
+        try:
+            await connection.connect()
+        except Exception as error:
+            raise _not_connected(error, self.address) from error
+        return connection
+
+    def _with(self, timeout: float) -> dict[str, Any]:
+        # SETINFO would cost two more round trips on every new connection.
+        return self._options | {
+            "protocol": 3,
+            "driver_info": None,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+        }
+
+    def __repr__(self) -> str:
+        """Show the address, never the credentials."""
+        return f"<Endpoint {self.address}>"
+
+
+def _not_connected(error: Exception, address: str) -> Exception:
+    if isinstance(error, AuthenticationError | NoPermissionError):
+        return AccessDenied(f"{error.status_code or 'WRONGPASS'} {error} at {address}")
+    if isinstance(error, ResponseError):
+        return ServerError(f"{error.status_code or 'ERR'} {error} at {address}")
+    return Lost(f"cannot connect to {address}: {error}", sent=False)
+
+
+class Topology(ABC):
+    """Knows which node a command goes to.
+
+    Attributes:
+        generation: grows with each discovery, so that a crowd of callers discovers once.
+    """
+
+    def __init__(self, target: Target, options: dict[str, Any], connect_timeout: float) -> None:
+        self.target = target
+        self.generation = 0
+        self._options = target.options | options
+        self._connect_timeout = connect_timeout
+        self._lock = threading.Lock()
+        self._endpoints: dict[str, Endpoint] = {}
+
+    @abstractmethod
+    def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint | None:
+        """Return the node for these keys, or None while it is not known. Does no I/O."""
+
+    @abstractmethod
+    def _discover(self) -> None:
+        """Find the nodes; blocks."""
+
+    def refresh(self, seen: int) -> None:
+        """Discover the nodes, unless another caller has since `seen`. Blocks.
+
+        Raises:
+            Lost: nobody answered.
+            OctavoError: asking again would not help.
+        """
+        with self._lock:
+            if self.generation == seen:
+                try:
+                    self._discover()
+                except (RedisError, RedisClusterException, OSError) as error:
+                    raise _not_connected(error, str(self.target)) from error
+                self.generation += 1
+
+    def moved(self, where: str, node: Endpoint) -> None:
+        """Note what `MOVED slot host:port` said."""
+        raise ServerError(
+            f"MOVED {where}: {node.address} is a node of a cluster; connect with redis+cluster://"
+        )
+
+    def asked(self, where: str, node: Endpoint) -> Endpoint:
+        """Return the node that `ASK` named; an empty host is the one that answered."""
+        host, _, port = where.rpartition(":")
+        return self._at(host or node.address.rpartition(":")[0], int(port))
+
+    def after_fork(self) -> None:
+        """Replace what another thread of the parent may have held at the fork."""
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+    def _at(self, host: str, port: int) -> Endpoint:
+        return self._endpoint(f"{host}:{port}", host=host, port=port)
+
+    def _endpoint(self, address: str, **where: Any) -> Endpoint:
+        if address not in self._endpoints:
+            self._endpoints[address] = Endpoint(
+                address, self._options | where, tls=self.target.tls
+            )
+        return self._endpoints[address]
+
+
+class Standalone(Topology):
+    """One server, known from the start."""
+
+    def __init__(self, target: Target, options: dict[str, Any], connect_timeout: float) -> None:
+        super().__init__(target, options, connect_timeout)
+        self._only = (
+            self._endpoint(target.path, path=target.path)
+            if target.path
+            else self._at(*target.nodes[0])
+        )
+
+    def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint:
+        """Return the server."""
+        return self._only
+
+    def _discover(self) -> None:
+        pass
+
+
+class Shipped(Topology):
+    """The embedded server: discovering it starts it."""
+
+    def __init__(self, target: Target, options: dict[str, Any], connect_timeout: float) -> None:
+        super().__init__(target, options, connect_timeout)
+        self._server: Embedded | None = None
+        self._only: Endpoint | None = None
+
+    def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint | None:
+        """Return the server, once it has been started."""
+        return self._only
+
+    def _discover(self) -> None:
+        # Imported here: only those who use the embedded server pay for it.
+        from octavo.embedded import Embedded  # noqa: PLC0415
+
+        if self._server is None:
+            self._server = Embedded(self.target.path, ephemeral=self.target.ephemeral)
+        path = self._server.ensure()
+        self._only = self._endpoint(path, path=path)
+
+    def close(self) -> None:
+        """Stop using the server, which stops when nobody does."""
+        if self._server is not None:
+            self._server.release()
+            self._server = self._only = None
+
+
+class Sentinels(Topology):
+    """The primary that the Sentinels agree on."""
+
+    def __init__(self, target: Target, options: dict[str, Any], connect_timeout: float) -> None:
+        super().__init__(target, options, connect_timeout)
+        self._primary: Endpoint | None = None
+
+    def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint | None:
+        """Return the primary, once it has been asked for."""
+        return self._primary
+
+    def _discover(self) -> None:
+        tls = {name: value for name, value in self._options.items() if name.startswith("ssl_")}
+        sentinel = Sentinel(
+            list(self.target.nodes),
+            sentinel_kwargs={
+                **({"ssl": True, **tls} if self.target.tls else {}),
+                **self.target.sentinel_options,
+                "socket_timeout": self._connect_timeout,
+                "socket_connect_timeout": self._connect_timeout,
+            },
+        )
+        try:
+            self._primary = self._at(*sentinel.discover_master(self.target.service))
+        finally:
+            for client in sentinel.sentinels:
+                client.close()
+
+
+class Cluster(Topology):
+    """The nodes of a cluster, by slot."""
+
+    def __init__(self, target: Target, options: dict[str, Any], connect_timeout: float) -> None:
+        super().__init__(target, options, connect_timeout)
+        self._manager: NodesManager | None = None
+        self._by_slot: dict[int, Endpoint] = {}
+
+    def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint | None:
+        """Return the primary of the keys' slot; of any slot when there are no keys."""
+        number = slot(keys[0]) if keys else 0
+        known = self._by_slot.get(number)
+        if known is None and self._manager is not None:
+            try:
+                node = self._manager.get_node_from_slot(number)
+            except RedisClusterException:
+                return None
+            known = self._by_slot[number] = self._at(node.host, node.port)
+        return known
+
+    def moved(self, where: str, node: Endpoint) -> None:
+        """Give the slot to the node named."""
+        number, _, address = where.partition(" ")
+        target = self.asked(address, node)
+        if self._manager is not None:
+            self._manager.move_slot(MovedError(f"{number} {target.address}"))
+        self._by_slot[int(number)] = target
+
+    def after_fork(self) -> None:
+        """Discover anew: the parent's slot table may be locked by a thread that is not here."""
+        super().after_fork()
+        self._manager = None
+        self._by_slot = {}
+
+    def _discover(self) -> None:
+        if self._manager is None:
+            self._manager = NodesManager(
+                [ClusterNode(host, port) for host, port in self.target.nodes],
+                require_full_coverage=False,
+                **self._options,
+                **({"ssl": True} if self.target.tls else {}),
+                socket_timeout=self._connect_timeout,
+                socket_connect_timeout=self._connect_timeout,
+            )
+        else:
+            self._manager.initialize()
+        self._by_slot = {}
+
+
+_KINDS: dict[str, type[Topology]] = {
+    "standalone": Standalone,
+    "embedded": Shipped,
+    "sentinel": Sentinels,
+    "cluster": Cluster,
+}
+
+
+def make_topology(target: Target, options: dict[str, Any], connect_timeout: float) -> Topology:
+    """Return the topology of a URL. Does no I/O."""
+    return _KINDS[target.kind](target, options, connect_timeout)
