@@ -12,7 +12,7 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -93,6 +93,15 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     def __await__(self) -> Generator[Command[T], T, T]:
         """Let a flow await it: the engine that drives the flow sends back the result."""
         return (yield self)
+
+
+def answer(value: T) -> Command[T]:
+    """Return a Command that is answered without I/O."""
+    return Command((), (), _never_read, local=lambda: value)
+
+
+def _never_read(reply: object) -> NoReturn:
+    raise AssertionError(f"a local answer met a reply: {reply!r}")
 
 
 class Effect(Generic[T]):
