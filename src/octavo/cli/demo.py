@@ -1,0 +1,109 @@
+"""`octavo demo`: real flights, ranked live."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+import octavo
+from octavo.demo.flights import NEW_YORK, load
+from octavo.demo.plain import lines
+from octavo.demo.replay import Replay
+from octavo.demo.view import View
+
+__all__ = ["demo"]
+
+_INTERRUPTED = 130
+
+
+def _speed(value: str | float) -> float:
+    """Read simulated seconds per real second, or `max`; typer passes the default through too."""
+    if value == "max":
+        return math.inf
+    try:
+        speed = float(value)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise typer.BadParameter(f"{value!r} is neither a number above 0 nor 'max'")
+    return speed
+
+
+def _moment(value: str) -> datetime:
+    """Read an ISO date or time; without an offset it is New York's."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{value!r} is no ISO date or time such as 2013-07-10 or 2013-07-10T18:00"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=NEW_YORK)
+
+
+def demo(
+    *,
+    speed: Annotated[
+        float,
+        typer.Option(parser=_speed, metavar="N|max", help="Simulated seconds per real second."),
+    ] = 7200.0,
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from",
+            parser=_moment,
+            metavar="TIME",
+            help="Replay flights scheduled from this ISO date or time on, in New York's time.",
+        ),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=_moment, metavar="TIME", help="Replay flights scheduled before this one."
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Print lines; the default where there is no terminal.")
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option(help="The server; by default OCTAVO_URL or an embedded one.")
+    ] = None,
+) -> None:
+    """Replay a week of real flights from New York onto live leaderboards.
+
+    The boards are kept under the prefix `octavo-demo`, which a new replay clears. Ctrl-C ends it
+    with exit code 130.
+    """
+    flights = [flight for flight in load(start, until) if flight.departed]
+    if not flights:
+        raise typer.BadParameter(
+            "no flight leaves between them; the data is of 7 to 13 July 2013",
+            param_hint="'--from' / '--until'",
+        )
+    try:
+        connection = octavo.connect(url, prefix="octavo-demo")
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(str(error), param_hint="'--url'") from error
+    try:
+        with connection as db:
+            typer.echo(f"{len(flights):,} flights, ranked on {db!r}", err=True)
+            replay = Replay(db, flights)
+            replay.clear()
+            _show(replay, View(flights), speed, plain=plain)
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _show(replay: Replay, view: View, speed: float, *, plain: bool) -> None:
+    """Draw on a terminal; print lines where that was asked for, or where there is none."""
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        for line in lines(replay, view, speed):
+            typer.echo(line)
+    else:
+        from octavo.demo import terminal  # noqa: PLC0415 - the only part that needs rich
+
+        terminal.play(replay, view, speed)

@@ -1,0 +1,47 @@
+"""The demo as lines of text: for logs, pipes and terminals that can do no more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from octavo.demo.replay import moments
+from octavo.demo.view import clock, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from octavo.demo.replay import Replay
+    from octavo.demo.view import Panel, View
+
+__all__ = ["lines"]
+
+_STEP = 6 * 3600
+_PAUSE = 10
+_ROWS = 10
+
+
+def lines(replay: Replay, view: View, speed: float) -> Iterator[str]:
+    """Play, and yield who leads every six simulated hours or ten real seconds, then the boards.
+
+    At the same speed the same flights give the same lines, however long it takes.
+    """
+    step = timedelta(seconds=min(_STEP, speed * _PAUSE))
+    panels: list[Panel] = []
+    yield "time | busiest route | most punctual carrier | most delayed aircraft"
+    for moment in moments(replay.first, replay.last, step, speed):
+        replay.advance(moment)
+        panels = view.panels(replay.standings(_ROWS + 1), _ROWS)
+        yield " | ".join([clock(moment), *map(_leader, panels)])
+    for panel in panels:
+        yield ""
+        yield f"{panel.title} ({panel.unit})"
+        width = max((len(row.name) for row in panel.rows), default=0)
+        for row in panel.rows:
+            yield f"{row.rank:>4}  {row.name:<{width}}  {row.score:>14}"
+    yield ""
+    yield summary(replay)
+
+
+def _leader(panel: Panel) -> str:
+    return f"{panel.rows[0].name}: {panel.rows[0].score}" if panel.rows else "-"

@@ -1,0 +1,109 @@
+"""The demo on a terminal: live boards with movements, and the clock they follow."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel as Frame
+from rich.table import Table
+from rich.text import Text
+
+from octavo.demo.replay import moments
+from octavo.demo.view import clock, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from octavo.demo.replay import Replay
+    from octavo.demo.view import Movement, Panel, View
+
+__all__ = ["play"]
+
+_REFRESHES = 10
+"""Refreshes in a second."""
+
+_HURRY = 3600
+"""The simulated seconds between two refreshes when nothing paces them."""
+
+_SIDE_BY_SIDE = 72
+"""The columns from which on the boards stand side by side."""
+
+_MOST_ROWS = 20
+
+_STYLES: dict[Movement, str] = {"up": "green", "down": "red", "new": "cyan", "same": ""}
+_SIGNS: dict[Movement, str] = {"up": "▲", "down": "▼", "new": "●", "same": " "}
+_ASCII_SIGNS: dict[Movement, str] = {"up": "^", "down": "v", "new": "*", "same": " "}
+
+
+def play(replay: Replay, view: View, speed: float, console: Console | None = None) -> None:
+    """Show the boards live; leave the last ones standing, also after an interruption."""
+    console = console or Console()
+    step = timedelta(seconds=min(_HURRY, speed / _REFRESHES))
+    rate = _Rate()
+    screen: RenderableType = ""
+    try:
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            for moment in moments(replay.first, replay.last, step, speed):
+                replay.advance(moment)
+                rows = _rows_that_fit(console)
+                panels = view.panels(replay.standings(rows + 1), rows)
+                events = rate.update(replay.departures + replay.arrivals)
+                status = f"{summary(replay)}, {events:,.0f} events/s"
+                screen = render(panels, clock(moment), status, console)
+                live.update(screen, refresh=True)
+    finally:
+        console.print(screen)
+
+
+def render(panels: Sequence[Panel], now: str, status: str, console: Console) -> RenderableType:
+    """Lay the boards out for the size of the console."""
+    head = Table.grid(expand=True)
+    head.add_column(no_wrap=True)
+    head.add_row(Text(now, style="bold"))
+    head.add_row(Text(status, style="dim"))
+    signs = _ASCII_SIGNS if console.options.ascii_only else _SIGNS
+    height = max(len(panel.rows) for panel in panels) + 2
+    frames = [_frame(panel, signs, height) for panel in panels]
+    if console.width < _SIDE_BY_SIDE:
+        return Group(head, *frames)
+    row = Table.grid(expand=True)
+    for _ in frames:
+        row.add_column(ratio=1)
+    row.add_row(*frames)
+    return Group(head, row)
+
+
+def _frame(panel: Panel, signs: dict[Movement, str], height: int) -> Frame:
+    table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    table.add_column(width=1)
+    table.add_column(justify="right", min_width=3, no_wrap=True)
+    table.add_column(ratio=1, min_width=6, no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    for row in panel.rows:
+        style = _STYLES[row.movement]
+        table.add_row(signs[row.movement], row.rank, row.name, row.score, style=style)
+    return Frame(table, title=panel.title, subtitle=panel.unit, height=height)
+
+
+def _rows_that_fit(console: Console) -> int:
+    """Return the rows a board may have; two lines of it are its frame, two above are the head."""
+    boards = 1 if console.width >= _SIDE_BY_SIDE else 3
+    return max(1, min(_MOST_ROWS, (console.height - 2) // boards - 2))
+
+
+class _Rate:
+    """Events in a second, over about the last second."""
+
+    def __init__(self) -> None:
+        self._samples = deque([(time.monotonic(), 0)], maxlen=_REFRESHES)
+
+    def update(self, events: int) -> float:
+        """Note the events so far and return their rate."""
+        self._samples.append((time.monotonic(), events))
+        (then, before), (now, after) = self._samples[0], self._samples[-1]
+        return (after - before) / max(now - then, 1e-9)

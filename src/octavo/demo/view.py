@@ -1,0 +1,146 @@
+"""What the displays show: standings with names, units, shared ranks and movements."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from octavo.demo.flights import load_airlines, load_airports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from octavo.demo.flights import Flight
+    from octavo.demo.replay import Replay, Standings
+    from octavo.leaderboards import Entry
+
+__all__ = ["Movement", "Panel", "Row", "View", "clock", "summary"]
+
+Movement = Literal["up", "down", "new", "same"]
+
+_HOLD = 10
+"""The refreshes for which a movement stays in sight."""
+
+
+class Row(NamedTuple):
+    """One line of a board; a shared rank begins with `=`."""
+
+    rank: str
+    movement: Movement
+    name: str
+    score: str
+
+
+class Panel(NamedTuple):
+    """One board as it is shown."""
+
+    title: str
+    unit: str
+    rows: list[Row]
+
+
+class View:
+    """Turns one refresh of the standings after another into panels."""
+
+    def __init__(self, flights: Iterable[Flight]) -> None:
+        self._airlines = load_airlines()
+        self._airports = load_airports()
+        self._operators = {flight.tail: flight.carrier for flight in flights}
+        self._movements = (_Movements(), _Movements(), _Movements())
+
+    def panels(self, standings: Standings, rows: int) -> list[Panel]:
+        """Return the boards, each cut to so many rows.
+
+        One more row than that should be in the standings: it may share the last one's rank.
+        """
+        shown: tuple[tuple[str, str, Callable[[str], str], Callable[[Entry], str]], ...] = (
+            ("Busiest routes", "departures", self._route, _count),
+            ("Most punctual carriers", "on time (arrivals)", self._airline, _share),
+            ("Most delayed aircraft", "minutes late in all", self._aircraft, _count),
+        )
+        return [
+            Panel(title, unit, _rows(entries, moves.update(entries), name, score)[:rows])
+            for entries, moves, (title, unit, name, score) in zip(
+                standings, self._movements, shown, strict=True
+            )
+        ]
+
+    def _route(self, member: str) -> str:
+        return f"{member}  {self._airports[member.partition('-')[2]].name}"
+
+    def _airline(self, member: str) -> str:
+        return f"{member}  {self._airlines[member].name}"
+
+    def _aircraft(self, member: str) -> str:
+        return f"{member}  {self._airlines[self._operators[member]].name}"
+
+
+class _Movements:
+    """Where the members of one board went, refresh by refresh."""
+
+    def __init__(self) -> None:
+        self._ranks: dict[str, float] = {}
+        self._recent: dict[str, tuple[Movement, int]] = {}
+        self._refresh = 0
+
+    def update(self, entries: list[Entry]) -> dict[str, Movement]:
+        """Compare the ranks with the last refresh; a movement is kept for some refreshes."""
+        self._refresh += 1
+        for entry in entries:
+            before = self._ranks.get(entry.member)
+            if before != entry.rank:
+                movement = _movement(before, entry.rank)
+                self._recent[entry.member] = (movement, self._refresh + _HOLD)
+        self._ranks = {entry.member: entry.rank for entry in entries}
+        return {
+            member: movement
+            for member, (movement, until) in self._recent.items()
+            if until > self._refresh
+        }
+
+
+def _movement(before: float | None, now: float) -> Movement:
+    if before is None:
+        return "new"
+    return "up" if now < before else "down"
+
+
+def _rows(
+    entries: list[Entry],
+    moved: dict[str, Movement],
+    name: Callable[[str], str],
+    score: Callable[[Entry], str],
+) -> list[Row]:
+    sharing = Counter(entry.rank for entry in entries)
+    return [
+        Row(
+            f"{'=' if sharing[entry.rank] > 1 else ''}{entry.rank:g}",
+            moved.get(entry.member, "same"),
+            name(entry.member),
+            score(entry),
+        )
+        for entry in entries
+    ]
+
+
+def _count(entry: Entry) -> str:
+    return f"{entry.score:,.0f}"
+
+
+def _share(entry: Entry) -> str:
+    share, landed = entry.scores
+    return f"{share:.1%} ({landed:,.0f})"
+
+
+def clock(moment: datetime) -> str:
+    """Return simulated time as the displays show it."""
+    return f"{moment:%a %d %b %Y %H:%M}"
+
+
+def summary(replay: Replay) -> str:
+    """Return what the replay has done so far."""
+    return (
+        f"{replay.departures:,} departures and {replay.arrivals:,} arrivals"
+        f" in {replay.batches:,} round trips"
+    )
