@@ -21,7 +21,10 @@ parameter and the value, raised before anything is sent.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "AccessDenied",
@@ -159,6 +162,6 @@ class EmbeddedError(OctavoError):
 class BatchError(ExceptionGroup[Exception]):
     """What failed in a batch; each Pending has its own result or error."""
 
-    def derive(self, excs: object) -> BatchError:
+    def derive(self, excs: Sequence[Exception], /) -> BatchError:  # type: ignore[override]
         """Keep the type when the group is split."""
-        return BatchError(self.message, excs)  # type: ignore[arg-type]
+        return BatchError(self.message, excs)

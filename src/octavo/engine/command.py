@@ -28,19 +28,23 @@ P = ParamSpec("P")
 Word = bytes | str | int | float
 
 
-class Sync:
+class Face:
+    """What calling an operation does: the type parameter of jobs, never made."""
+
+
+class Sync(Face):
     """The face on which calling an operation returns its result."""
 
 
-class Async:
+class Async(Face):
     """The face on which calling an operation returns a coroutine."""
 
 
-class Batch:
+class Batch(Face):
     """The face on which calling an operation returns a `Pending`."""
 
 
-M = TypeVar("M", Sync, Async, Batch)
+M = TypeVar("M", bound=Face)
 
 
 class _Missing:

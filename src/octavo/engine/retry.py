@@ -87,7 +87,11 @@ class Attempt:
         self.deadline = deadline
         self.tries = 0
         self.plain = False
-        self._again(at_once=True)
+        self.delay = 0.0
+        self.refresh = False
+        self.drop = False
+        self.asked: str | None = None
+        self.moved: str | None = None
 
     @property
     def remaining(self) -> float:
@@ -163,5 +167,5 @@ class Attempt:
         self.delay = 0.0 if at_once else random.uniform(longest / 2, longest)
         self.refresh = False
         self.drop = False
-        self.asked: str | None = None
-        self.moved: str | None = None
+        self.asked = None
+        self.moved = None

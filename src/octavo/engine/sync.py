@@ -9,7 +9,7 @@ import struct
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from octavo.engine.command import MISSING, CallUser, Command, Sleep, WaitFor, not_an_effect
 from octavo.engine.retry import Attempt, Lost, ReplyError
@@ -42,7 +42,8 @@ class Wire:
 
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
         self._connection = connection
-        self._sock: Any = connection._sock  # noqa: SLF001 - the engine works below redis-py
+        # The engine works below redis-py's commands, on the socket it opened.
+        self._sock: Any = cast("Any", connection)._sock  # noqa: SLF001
         self._parser = parser()
         # A Python timeout costs a poll() before every send and recv; the kernel's own costs
         # nothing. TLS and gevent wait in user space and need Python's.

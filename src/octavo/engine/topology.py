@@ -98,7 +98,10 @@ class Topology(ABC):
         self.target = target
         self.generation = 0
         self._options = target.options | options
-        self._connect_timeout = connect_timeout
+        self._discovery: dict[str, Any] = {
+            "socket_timeout": connect_timeout,
+            "socket_connect_timeout": connect_timeout,
+        } | ({"ssl": True} if target.tls else {})
         self._lock = threading.Lock()
         self._endpoints: dict[str, Endpoint] = {}
 
@@ -216,12 +219,7 @@ class Sentinels(Topology):
         tls = {name: value for name, value in self._options.items() if name.startswith("ssl_")}
         sentinel = Sentinel(
             list(self.target.nodes),
-            sentinel_kwargs={
-                **({"ssl": True, **tls} if self.target.tls else {}),
-                **self.target.sentinel_options,
-                "socket_timeout": self._connect_timeout,
-                "socket_connect_timeout": self._connect_timeout,
-            },
+            sentinel_kwargs=tls | self.target.sentinel_options | self._discovery,
         )
         try:
             self._primary = self._at(*sentinel.discover_master(self.target.service))
@@ -269,10 +267,7 @@ class Cluster(Topology):
             self._manager = NodesManager(
                 [ClusterNode(host, port) for host, port in self.target.nodes],
                 require_full_coverage=False,
-                **self._options,
-                **({"ssl": True} if self.target.tls else {}),
-                socket_timeout=self._connect_timeout,
-                socket_connect_timeout=self._connect_timeout,
+                **(self._options | self._discovery),
             )
         else:
             self._manager.initialize()

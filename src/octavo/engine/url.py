@@ -95,7 +95,9 @@ def parse_url(url: str) -> Target:
     sentinel = {
         name.removeprefix("sentinel_"): options.pop(name) for name in _SENTINEL & options.keys()
     }
-    path, nodes, service = None, (), None
+    path: str | None = None
+    nodes: tuple[tuple[str, int], ...] = ()
+    service: str | None = None
     segments = [unquote(segment) for segment in parts.path.split("/")[1:] if segment]
     if parts.scheme == "unix":
         path = unquote(parts.netloc.rpartition("@")[2] + parts.path)

@@ -11,12 +11,21 @@ from octavo.engine.retry import ReplyError
 if TYPE_CHECKING:
     from octavo.engine.command import Command, Word
 
-pack = hiredis.pack_command
 Push = hiredis.PushNotification
 ProtocolError = hiredis.ProtocolError
 
 NOTHING = object()
 """What a parser returns while a reply is incomplete."""
+
+
+if TYPE_CHECKING:
+
+    def pack(words: tuple[Word, ...], /) -> bytes:
+        """Return the bytes of a command."""
+        ...
+
+else:
+    pack = hiredis.pack_command
 
 ASKING = pack((b"ASKING",))
 

@@ -7,27 +7,29 @@
 -- ARGV[2] rank: ordinal|competition|modified|fractional|dense, or "" for none
 -- ARGV[3] prefix: how many bytes of a key stand before the member
 -- ARGV[4] columns: how many of those are columns
--- ARGV[5] wants: 1 to return data too
+-- ARGV[5] wants: data | count | ""
 -- ARGV[6..] the members
--- returns {members on the board, for each member {key, score, rank, data} or false}
+-- returns {members on the board or false, for each member {key, score, rank, data} or false}
 -- @include board.lua
 
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local method, bytes = ARGV[2], tonumber(ARGV[4])
 
-local wrong = mismatch(redis.call('HGET', entries, ''), ARGV[1])
+local names = {''}
+for at = 6, #ARGV do names[at - 4] = ARGV[at] end
+local prefixes = fields(entries, names)
+local wrong = mismatch(prefixes[1], ARGV[1])
 if wrong then return wrong end
 
-local replies = {redis.call('ZCARD', scores)}
-for at = 6, #ARGV do
-  local member, prefix = ARGV[at], ''
-  if ARGV[3] ~= '0' then prefix = redis.call('HGET', entries, member) end
+local replies = {ARGV[5] == 'count' and redis.call('ZCARD', scores)}
+for i = 2, #names do
+  local member, prefix = names[i], ARGV[3] == '0' and '' or prefixes[i]
   local score = prefix and redis.call('ZSCORE', scores, prefix .. member)
   if score then
     local key = prefix .. member
     local rank = method ~= ''
       and rank_of(method, scores, ties, key, tonumber(score), string.sub(prefix, 1, bytes))
-    local payload = ARGV[5] == '1' and redis.call('HGET', data, member)
+    local payload = ARGV[5] == 'data' and redis.call('HGET', data, member)
     replies[#replies + 1] = {key, score, rank, payload}
   else
     replies[#replies + 1] = false

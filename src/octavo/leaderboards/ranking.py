@@ -7,6 +7,7 @@ beyond the run, and the rest follows from the entries themselves.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -44,20 +45,17 @@ def ranks(
     if method == "ordinal":
         return list(range(first + 1, first + 1 + len(ties)))
     found: list[float] = []
-    start = 0
-    while start < len(ties):
-        end = start + 1
-        while end < len(ties) and ties[end] == ties[start]:
-            end += 1
-        before = better if start == 0 else first + start
-        behind = first + end if end < len(ties) else up_to
-        rank = {
-            "competition": before + 1,
-            "dense": dense,
-            "modified": behind,
-            "fractional": (before + 1 + behind) / 2,
-        }[method]
-        found.extend([rank] * (end - start))
-        dense += 1
-        start = end
+    place, before = first, better
+    for _, tie in groupby(ties):
+        size = sum(1 for _ in tie)
+        place += size
+        behind = place if place < first + len(ties) else up_to
+        if method == "competition":
+            rank: float = before + 1
+        elif method == "dense":
+            rank = dense
+        else:
+            rank = behind if method == "modified" else (before + 1 + behind) / 2
+        found += [rank] * size
+        before, dense = place, dense + 1
     return found

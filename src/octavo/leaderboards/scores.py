@@ -24,7 +24,8 @@ def exact(parameter: str, value: Any) -> float:
     if isinstance(value, float):
         number = value
     else:
-        if isinstance(value, bool | str | bytes) or type(value).__name__ in ("bool_", "bool"):
+        # NumPy's booleans are no bools, and would pass for 0 and 1.
+        if isinstance(value, str | bytes) or type(value).__name__ in ("bool", "bool_"):
             raise TypeError(f"{parameter} must be a number, not {value!r}")
         try:
             value = operator.index(value) if hasattr(value, "__index__") else value

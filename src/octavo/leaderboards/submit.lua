@@ -36,7 +36,10 @@ local function decode(word)
   return struct.unpack('>d', string.char(string.byte(word) - 128) .. string.sub(word, 2))
 end
 
-local meta = redis.call('HGET', entries, '')
+local names = {''}
+for at = 6, #ARGV, width + 2 do names[#names + 1] = ARGV[at] end
+local prefixes = fields(entries, names)
+local meta = prefixes[1]
 local wrong = mismatch(meta, config)
 if wrong then return wrong end
 -- The first write is to the scores; a wrong type behind the other keys must show before it.
@@ -50,10 +53,9 @@ end
 
 local state = {}
 
-local function current(member)
+local function current(member, prefix)
   if state[member] then return state[member] end
-  local prefix = ''
-  if stamped or width > 1 then prefix = redis.call('HGET', entries, member) end
+  if not (stamped or width > 1) then prefix = '' end
   local score = prefix and redis.call('ZSCORE', scores, prefix .. member)
   if not score then return {} end
   return {key = prefix .. member, score = tonumber(score), columns = string.sub(prefix, 1, bytes)}
@@ -81,7 +83,7 @@ local plans, changes = {}, not meta
 for at = 6, #ARGV, width + 2 do
   local member, words = ARGV[at], {}
   for i = 2, width do words[#words + 1] = encode(tonumber(ARGV[at + i])) end
-  local old = current(member)
+  local old = current(member, prefixes[#plans + 2])
   local accepted, score, columns = decided(old, tonumber(ARGV[at + 1]), table.concat(words))
   if not score then
     return redis.error_reply('PRECISION a float64 cannot hold the sum of the scores of ' .. member)
@@ -109,12 +111,17 @@ local function key_prefix(columns)
   return columns .. struct.pack('>I7', tie_break == 'earliest' and stamp or 2 ^ 53 - stamp)
 end
 
+local fresh = {}
+
 local function move(member, old, new)
   local prefix = key_prefix(new.columns)
   new.key = prefix .. member
   if old.key and old.key ~= new.key then redis.call('ZREM', scores, old.key) end
   redis.call('ZADD', scores, text(new.score), new.key)
-  if prefix ~= '' then redis.call('HSET', entries, member, prefix) end
+  if prefix ~= '' then
+    fresh[#fresh + 1] = member
+    fresh[#fresh + 1] = prefix
+  end
   if not dense then return end
   redis.call('ZADD', ties, text(new.score), tie_name(new.score, new.columns))
   if old.key then drop_empty_tie(scores, ties, old.score, old.columns) end
@@ -136,5 +143,11 @@ for i, plan in ipairs(plans) do
     old.key or false, old.key and text(old.score) or false, old_rank or false,
   }
 end
-if changes then redis.call('HSET', entries, '', config .. ' ' .. string.format('%d', stamp)) end
+if changes then
+  fresh[#fresh + 1] = ''
+  fresh[#fresh + 1] = config .. ' ' .. string.format('%d', stamp)
+  for at = 1, #fresh, 4000 do
+    redis.call('HSET', entries, unpack(fresh, at, math.min(at + 3999, #fresh)))
+  end
+end
 return replies
