@@ -6,17 +6,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from octavo.engine.batch import Collector, raise_errors
-from octavo.engine.command import Async, Batch, M, Sync
+from octavo.engine.command import Async, Batch, Job, M, Sync, flow
 from octavo.engine.keys import key_base
 
 if TYPE_CHECKING:
+    from octavo.doctor import Report
     from octavo.engine.aio import AsyncEngine
     from octavo.engine.command import Engine
     from octavo.engine.sync import SyncEngine
+    from octavo.engine.topology import Topology
     from octavo.leaderboards import Keep, Leaderboard, Order, RankMethod, Ties
 
 
-class Octavo(Generic[M]):
+class Octavo(Job[M]):
     """A connection to a server, and the factories of all jobs.
 
     Made by `octavo.connect` and `octavo.connect_async`, and by `batch()`. Factories take the
@@ -24,6 +26,7 @@ class Octavo(Generic[M]):
     """
 
     def __init__(self, engine: Engine, prefix: str) -> None:
+        super().__init__(engine)
         self._engine = engine
         self._prefix = prefix
 
@@ -68,6 +71,18 @@ class Octavo(Generic[M]):
             self._engine, self._prefix, Collector(atomic=atomic), raise_on_error=raise_on_error
         )
 
+    @flow
+    async def doctor(self) -> Report:
+        """Check whether the server is fit for what octavo promises, and say what to change.
+
+        Looks at version, topology, eviction, memory, persistence, RESP3, scripts and clock, in
+        four or five round trips; changes nothing. On a cluster it looks at one node.
+        """
+        from octavo.doctor import examine  # noqa: PLC0415 - few programs ask
+
+        topology: Topology = cast("Any", self._engine).topology
+        return await examine(topology.target.kind)
+
     def close(self: Octavo[Sync]) -> None:
         """Close the connections; the embedded server stops when nobody uses it."""
         self._sync.close()
@@ -104,7 +119,8 @@ class Octavo(Generic[M]):
 
     def __repr__(self) -> str:
         """Show where the server is, never the credentials."""
-        return f"<Octavo {getattr(self._engine, 'topology', None) or 'batch'}>"
+        topology = getattr(self._engine, "topology", None)
+        return f"<Octavo {topology.target}>" if topology else "<Octavo batch>"
 
 
 class BatchScope(Generic[M]):
