@@ -1,0 +1,1 @@
+"""Benchmarks: octavo, its peers and the raw limit of the machine, in one interleaved run."""
