@@ -19,7 +19,8 @@ CHECKS = {
     "pyright": ("-m", "pyright", "--pythonpath", sys.executable),
     "typing": ("-m", "pytest", "-q", "tests/typing"),
     "imports": ("tools/check_imports.py",),
-    "lua": ("tools/check_lua.py",),
+    "headers": ("tools/check_lua.py",),
+    "lua": ("tools/lint_lua.py",),
     "docs": ("-m", "pytest", "-q", "-p", "tools.docs_blocks", "README.md", "docs", "src"),
 }
 

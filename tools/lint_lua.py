@@ -1,0 +1,69 @@
+"""Lint every Lua script: `python tools/lint_lua.py`.
+
+With luacheck where it is installed; else an embedded server compiles each script, which finds
+wrong syntax and nothing more.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+
+from octavo.engine.script import Script
+from octavo.testing.servers import Standalone, binaries
+
+ROOT = Path(__file__).parents[1]
+INCLUDE = re.compile(r"^-- @include (\S+)$", re.MULTILINE)
+FUNCTION = re.compile(r"^local function (\w+)", re.MULTILINE)
+
+
+def main() -> int:
+    """Lint every script and return 1 if one has a fault."""
+    scripts = sorted((ROOT / "src").rglob("*.lua"))
+    if luacheck := shutil.which("luacheck"):
+        included = {path.with_name(name) for path in scripts for name in includes(path)}
+        return max([lint(luacheck, path, included=path in included) for path in scripts])
+    print("note: luacheck is absent (on Debian: apt install lua-check), so only syntax is checked")
+    return compile_all(scripts)
+
+
+def includes(path: Path) -> list[str]:
+    """Return the names of the files that a script includes."""
+    return INCLUDE.findall(path.read_text(encoding="utf-8"))
+
+
+def lint(luacheck: str, path: Path, *, included: bool) -> int:
+    """Return 1 if luacheck finds fault with a script, having printed what.
+
+    A script knows the functions of what it includes; what is included need not use its own.
+    """
+    known = [
+        name
+        for other in includes(path)
+        for name in FUNCTION.findall(path.with_name(other).read_text(encoding="utf-8"))
+    ]
+    options = ["--ignore", "211"] if included else ["--read-globals", *known]
+    command = [luacheck, "--quiet", "--codes", "--no-color", path.relative_to(ROOT), *options]
+    return min(1, subprocess.run(command, cwd=ROOT, check=False).returncode)
+
+
+def compile_all(scripts: list[Path]) -> int:
+    """Return 1 if a server cannot compile one of the scripts, having printed why."""
+    faults = 0
+    with Standalone(binaries()["valkey"]) as server:
+        for path in scripts:
+            try:
+                server.cli("SCRIPT", "LOAD", Script(path).source)
+            except redis.ResponseError as error:
+                print(f"{path.relative_to(ROOT)}: {error}")
+                faults = 1
+    return faults
+
+
+if __name__ == "__main__":
+    sys.exit(main())
