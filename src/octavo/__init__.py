@@ -21,6 +21,7 @@ from octavo.client import Octavo
 from octavo.engine.aio import AsyncEngine
 from octavo.engine.command import Async, Batch, Pending, Sync
 from octavo.engine.keys import check_prefix
+from octavo.engine.script import ONCE_TTL
 from octavo.engine.sync import SyncEngine
 from octavo.engine.telemetry import OpenTelemetry
 from octavo.engine.topology import make_topology
@@ -97,7 +98,7 @@ def connect(
             `redis+cluster://host:port,...`. None takes the environment's `OCTAVO_URL`, and
             without that the embedded server in `./.octavo`.
         prefix: what all keys begin with.
-        timeout: seconds that an operation may take, retries included.
+        timeout: seconds that an operation may take, retries included; less than 60.
         connect_timeout: seconds that opening a connection may take.
         credential_provider: a redis-py provider, instead of the URL's user and password.
         telemetry: stands around each operation; `octavo.OpenTelemetry()`.
@@ -108,7 +109,7 @@ def connect(
     topology = _topology(url, connect_timeout, credential_provider)
     engine = SyncEngine(
         topology,
-        timeout=_seconds("timeout", timeout),
+        timeout=_timeout(timeout),
         connect_timeout=connect_timeout,
         telemetry=telemetry,
     )
@@ -132,7 +133,7 @@ def connect_async(
     Args:
         url: as for `connect`.
         prefix: what all keys begin with.
-        timeout: seconds that an operation may take, retries included.
+        timeout: seconds that an operation may take, retries included; less than 60.
         connect_timeout: seconds that opening a connection may take.
         max_in_flight: operations a node may have unanswered; further callers wait.
         credential_provider: a redis-py provider, instead of the URL's user and password.
@@ -141,11 +142,11 @@ def connect_async(
     Raises:
         ValueError: an argument is malformed; nothing was sent.
     """
-    if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int) or max_in_flight < 1:
+    if type(max_in_flight) is not int or max_in_flight < 1:
         raise ValueError(f"max_in_flight must be an int of at least 1, not {max_in_flight!r}")
     engine = AsyncEngine(
         _topology(url, connect_timeout, credential_provider),
-        timeout=_seconds("timeout", timeout),
+        timeout=_timeout(timeout),
         connect_timeout=connect_timeout,
         max_in_flight=max_in_flight,
         telemetry=telemetry,
@@ -158,10 +159,20 @@ def _topology(
 ) -> Topology:
     chosen = os.environ.get("OCTAVO_URL") or "embedded://" if url is None else url
     target = parse_url(chosen)
+    if credentials is not None and target.options.keys() & {"username", "password"}:
+        raise ValueError("credential_provider is given, and the url has credentials too: drop one")
     if url is None:
         log.info("octavo uses %s", target)
     options: dict[str, Any] = {} if credentials is None else {"credential_provider": credentials}
     return make_topology(target, options, _seconds("connect_timeout", connect_timeout))
+
+
+def _timeout(value: object) -> float:
+    seconds = _seconds("timeout", value)
+    if seconds >= ONCE_TTL:
+        # A retry must find the reply that a once-script has kept.
+        raise ValueError(f"timeout must be less than {ONCE_TTL:.0f} seconds, not {value!r}")
+    return seconds
 
 
 def _seconds(parameter: str, value: object) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from octavo.engine.batch import Collector, raise_errors
 from octavo.engine.command import Async, Batch, Job, M, Sync, flow
@@ -56,7 +56,15 @@ class Octavo(Job[M]):
             once=once,
         )
 
-    def batch(self, *, atomic: bool = False, raise_on_error: bool = True) -> BatchScope[M]:
+    @overload
+    def batch(
+        self: Octavo[Sync], *, atomic: bool = ..., raise_on_error: bool = ...
+    ) -> BatchScope[Sync]: ...
+    @overload
+    def batch(
+        self: Octavo[Async], *, atomic: bool = ..., raise_on_error: bool = ...
+    ) -> BatchScope[Async]: ...
+    def batch(self, *, atomic: bool = False, raise_on_error: bool = True) -> BatchScope[Any]:
         """Return a context manager in which operations of any jobs are collected.
 
         Leaving it sends them all, in one round trip per node; then every `Pending` has its
@@ -67,6 +75,8 @@ class Octavo(Job[M]):
                 server: give the objects the same `tag=`.
             raise_on_error: raise a `BatchError` at the end if any operation failed.
         """
+        if isinstance(self._engine, Collector):
+            raise TypeError("a batch has no batches of its own")
         return BatchScope(
             self._engine, self._prefix, Collector(atomic=atomic), raise_on_error=raise_on_error
         )
@@ -92,7 +102,11 @@ class Octavo(Job[M]):
         await self._async.close()
 
     def __enter__(self: Octavo[Sync]) -> Octavo[Sync]:
-        """Find the server, starting the embedded one."""
+        """Reach the server, starting the embedded one.
+
+        Raises:
+            ConnectionLost: it did not answer within the timeout.
+        """
         self._sync.open()
         return self
 
@@ -101,7 +115,11 @@ class Octavo(Job[M]):
         self.close()
 
     async def __aenter__(self: Octavo[Async]) -> Octavo[Async]:
-        """Find the server, starting the embedded one."""
+        """Reach the server, starting the embedded one.
+
+        Raises:
+            ConnectionLost: it did not answer within the timeout.
+        """
         await self._async.open()
         return self
 
@@ -149,9 +167,10 @@ class BatchScope(Generic[M]):
             self._collector.discard()
             return
         noted, parcels = self._collector.finish()
-        self._engine.carry(parcels)
-        if self._raise:
-            raise_errors(noted)
+        with self._engine.observed("batch"):
+            self._engine.carry(parcels)
+            if self._raise:
+                raise_errors(noted)
 
     async def __aenter__(self: BatchScope[Async]) -> Octavo[Batch]:
         """Begin to collect."""
@@ -168,6 +187,7 @@ class BatchScope(Generic[M]):
             self._collector.discard()
             return
         noted, parcels = self._collector.finish()
-        await self._engine.carry(parcels)
-        if self._raise:
-            raise_errors(noted)
+        with self._engine.observed("batch"):
+            await self._engine.carry(parcels)
+            if self._raise:
+                raise_errors(noted)

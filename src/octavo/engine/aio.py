@@ -13,15 +13,17 @@ import os
 import time
 import weakref
 from collections import deque
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
-from octavo.engine.command import MISSING, CallUser, Command, Sleep, WaitFor, not_an_effect
-from octavo.engine.retry import Attempt, Lost, ReplyError
+from octavo.engine.command import MISSING, PING, CallUser, Command, Sleep, WaitFor, not_an_effect
+from octavo.engine.retry import Attempt, Lost, ReplyError, complete
 from octavo.engine.wire import ASKING, NOTHING, ProtocolError, Push, pack, parser, words_for
 from octavo.errors import OctavoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+    from contextlib import AbstractContextManager
 
     from redis.asyncio.connection import AbstractConnection
 
@@ -53,6 +55,7 @@ class Channel(asyncio.Protocol):
         self._in_flight: deque[Flight] = deque()
         self._outbox: list[tuple[bytes, Flight]] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._admitted = 0
         self._paused = False
         self._timer: asyncio.TimerHandle | None = None
         self.scripts: set[bytes] = set()
@@ -70,6 +73,9 @@ class Channel(asyncio.Protocol):
             replies: where several replies go as they come; it is then the future's result.
         """
         future = self._loop.create_future()
+        if self.closed:
+            future.set_exception(Lost("the connection was closed", sent=False))
+            return future
         flight = (future, deadline, count, replies)
         if self._in_flight or self._outbox:
             if not self._outbox:
@@ -95,15 +101,29 @@ class Channel(asyncio.Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether a caller has to wait for `room`."""
-        return len(self._in_flight) + len(self._outbox) >= self._limit or self._paused
+        """Whether a caller has to wait for `room`, behind those who wait already."""
+        return bool(self._waiting) or not self._has_room
+
+    @property
+    def _has_room(self) -> bool:
+        load = len(self._in_flight) + len(self._outbox) + self._admitted
+        return load < self._limit and not self._paused
 
     async def room(self) -> None:
-        """Wait until the channel takes another command."""
-        while self.full and not self.closed:
-            waiter = self._loop.create_future()
-            self._waiting.append(waiter)
+        """Wait for one's turn to send; the caller sends before it awaits anything else."""
+        if self.closed or not self.full:
+            return
+        waiter = self._loop.create_future()
+        self._waiting.append(waiter)
+        try:
             await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                # Cancelled after its turn came: the turn is the next one's.
+                self._admitted -= 1
+                self._admit()
+            raise
+        self._admitted -= 1
 
     def data_received(self, data: bytes) -> None:
         """Give each complete reply to the caller whose turn it is."""
@@ -124,15 +144,15 @@ class Channel(asyncio.Protocol):
                     future.set_result(reply)
         except (ProtocolError, IndexError) as error:
             self.fail(Lost(f"the server sent what nobody asked for: {error}", sent=True))
-        if self._waiting and not self._paused:
-            self._admit(self._limit - len(in_flight) - len(self._outbox))
+        if self._waiting:
+            self._admit()
 
-    def _admit(self, number: int) -> None:
-        while self._waiting and number > 0:
+    def _admit(self) -> None:
+        while self._waiting and (self._has_room or self.closed):
             waiter = self._waiting.popleft()
             if not waiter.done():
+                self._admitted += 1
                 waiter.set_result(None)
-                number -= 1
 
     def pause_writing(self) -> None:
         """Make callers wait: the server does not read as fast as they write."""
@@ -141,7 +161,7 @@ class Channel(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let callers go on."""
         self._paused = False
-        self._admit(self._limit)
+        self._admit()
 
     def _check_deadline(self) -> None:
         # One timer per connection: deadlines come in the order of the replies.
@@ -175,7 +195,7 @@ class Channel(asyncio.Protocol):
                 future.set_exception(Lost(lost, sent=False))
         self._in_flight.clear()
         self._outbox.clear()
-        self._admit(len(self._waiting))
+        self._admit()
 
 
 class Lane:
@@ -185,43 +205,56 @@ class Lane:
         self._connect = connect
         self._connecting: asyncio.Task[Channel] | None = None
         self._idle: list[Channel] = []
+        self._in_use: set[Channel] = set()
+        self._closed = False
         self.shared: Channel | None = None
 
     async def share(self) -> Channel:
         """Return the shared channel, with room for another command."""
-        while (channel := self.shared) is None or channel.closed:
+        while True:
+            if (channel := self.shared) is not None and not channel.closed:
+                await channel.room()
+                if not channel.closed:
+                    return channel
+            self._check_open()
             if self._connecting is None:
                 self._connecting = asyncio.create_task(self._connect())
                 self._connecting.add_done_callback(self._connected)
             # A caller that is cancelled must not take the connection from the others.
             await asyncio.shield(self._connecting)
-        await channel.room()
-        return channel
 
     def _connected(self, task: asyncio.Task[Channel]) -> None:
         self._connecting = None
         if not task.cancelled() and task.exception() is None:
             self.shared = task.result()
+            if self._closed:
+                self.close()
 
     async def take(self) -> Channel:
         """Return a channel for one caller alone."""
-        while self._idle:
-            channel = self._idle.pop()
+        while True:
+            self._check_open()
+            channel = self._idle.pop() if self._idle else await self._connect()
             if not channel.closed:
+                self._in_use.add(channel)
                 return channel
-        return await self._connect()
 
     def give(self, channel: Channel) -> None:
-        """Take back a channel that has nothing outstanding."""
-        self._idle.append(channel)
+        """Take back a channel that was taken; a closed one is forgotten."""
+        self._in_use.discard(channel)
+        if not channel.closed:
+            self._idle.append(channel)
 
     def close(self) -> None:
         """Close every connection."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-        for channel in (self.shared, *self._idle):
+        self._closed = True
+        for channel in (self.shared, *self._idle, *self._in_use):
             if channel is not None:
                 channel.fail(Lost("the client was closed", sent=True))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Lost("the client was closed", sent=False)
 
 
 class Home:
@@ -230,6 +263,15 @@ class Home:
     def __init__(self) -> None:
         self.lanes: dict[Endpoint, Lane] = {}
         self.refreshing: asyncio.Task[None] | None = None
+        # A loop that ends finishes its async generators: that closes what this loop has open.
+        self._guard = self._close_with_the_loop()
+        _start(self._guard)
+
+    async def _close_with_the_loop(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close every connection of the loop."""
@@ -270,6 +312,10 @@ class AsyncEngine:
         with self._telemetry(name):
             return await self.run(name, command)
 
+    def observed(self, name: str) -> AbstractContextManager[object]:
+        """Return what stands around a flow or a batch."""
+        return nullcontext() if self._telemetry is None else self._telemetry(name)
+
     async def run(self, name: str, command: Command[Any]) -> Any:
         """Carry one command and its follow-ups; return the result."""
         if command.local is not None and (value := command.local()) is not MISSING:
@@ -277,6 +323,7 @@ class AsyncEngine:
         try:
             value = command.read(await self._reply(name, command))
         except OctavoError as error:
+            complete(error, name, command.keys)
             if command.recover is None:
                 raise
             return command.recover(error)
@@ -287,6 +334,7 @@ class AsyncEngine:
     async def _reply(self, name: str, command: Command[Any]) -> Any:
         """Take the direct path where the connection is there, and the long one otherwise."""
         loop = _running_loop()
+        deadline = loop.time() + self._timeout + (command.block or 0.0)
         home = self._homes.get(loop)
         endpoint = self.topology.endpoint(command.keys)
         lane = home.lanes.get(endpoint) if home is not None and endpoint is not None else None
@@ -294,25 +342,24 @@ class AsyncEngine:
         failure: ReplyError | Lost | None = None
         if not (channel is None or channel.closed or channel.full or command.exclusive):
             try:
-                reply = await channel.send(
-                    pack(words_for(command, channel.scripts)), loop.time() + self._timeout
-                )
+                data = pack(words_for(command, channel.scripts))
+                reply = await channel.send(data, deadline)
                 if type(reply) is not ReplyError:
                     return reply
                 failure = reply
             except Lost as lost:
                 failure = lost
-        return await self._reply_at_length(name, command, endpoint, failure)
+        # A loop may have a clock of its own; an Attempt goes by the process's.
+        attempt = Attempt.of(name, command, time.monotonic() + deadline - loop.time())
+        return await self._reply_at_length(command, attempt, endpoint, failure)
 
     async def _reply_at_length(
         self,
-        name: str,
         command: Command[Any],
+        attempt: Attempt,
         endpoint: Endpoint | None,
         failure: ReplyError | Lost | None,
     ) -> Any:
-        deadline = time.monotonic() + self._timeout + (command.block or 0.0)
-        attempt = Attempt(name, command.keys, idempotent=command.idempotent, deadline=deadline)
         while True:
             if isinstance(failure, Lost):
                 attempt.lost(failure)
@@ -361,18 +408,13 @@ class AsyncEngine:
         except BaseException:
             channel.fail(Lost("the caller has gone", sent=True))
             raise
-        lane.give(channel)
+        finally:
+            lane.give(channel)
         return reply
 
     async def carry(self, parcels: list[Parcel]) -> None:
         """Carry a batch: a write per node and wave, the nodes at the same time."""
-        if self._telemetry is None:
-            await self._carry(parcels)
-        else:
-            with self._telemetry("batch"):
-                await self._carry(parcels)
-
-    async def _carry(self, parcels: list[Parcel]) -> None:
+        self._home()
         deadline = time.monotonic() + self._timeout
         wave = [parcel for parcel in parcels if parcel.start(deadline)]
         nodes: dict[Parcel, Endpoint] = {}
@@ -440,7 +482,10 @@ class AsyncEngine:
         **kwargs: Any,
     ) -> Any:
         """Run a flow on this task. After a cancellation, what it still awaits is shielded."""
-        steps = method(*args, **kwargs)
+        with self.observed(name):
+            return await self._drive(name, method(*args, **kwargs))
+
+    async def _drive(self, name: str, steps: Coroutine[Any, Any, Any]) -> Any:
         result: Any = None
         error: BaseException | None = None
         cancelled = False
@@ -475,17 +520,13 @@ class AsyncEngine:
                 raise not_an_effect(awaited)
 
     async def open(self) -> None:
-        """Find the server, starting the embedded one."""
-        if self.topology.endpoint(()) is None:
-            try:
-                await self._refresh()
-            except Lost as lost:
-                Attempt("connect", (), idempotent=True, deadline=time.monotonic()).lost(lost)
+        """Reach the server, starting the embedded one."""
+        await self.run("connect", PING)
 
     async def close(self) -> None:
         """Close every connection; whoever still waits gets a `ConnectionLost`."""
+        here = _running_loop()
         self._closed = True
-        here = asyncio.get_running_loop()
         homes, self._homes = self._homes, {}
         for loop, home in homes.items():
             if loop is here:
@@ -555,6 +596,14 @@ class AsyncEngine:
 def pack_behind(command: Command[Any]) -> bytes:
     """Return what is sent right behind a command."""
     return pack(command.behind) if command.behind else b""
+
+
+def _start(generator: AsyncGenerator[None]) -> None:
+    """Run an async generator to its first yield, without an event loop's turn."""
+    try:
+        generator.__anext__().__await__().__next__()
+    except StopIteration:
+        pass
 
 
 async def _to_the_end(step: Coroutine[Any, Any, Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from octavo.engine.command import MISSING, Command, Pending
 from octavo.engine.keys import slot
-from octavo.engine.retry import Attempt, Lost, ReplyError, comes_back
+from octavo.engine.retry import Attempt, Lost, ReplyError, comes_back, complete
 from octavo.engine.wire import ASKING, pack, words_for
 from octavo.errors import BatchError, OctavoError
 
@@ -83,8 +83,10 @@ class Parcel:
         if following is None:
             self.pending.resolve(value)
             return ()
+        if following.exclusive:
+            raise ValueError(f"{self.name} follows up with a command that cannot be in a batch")
         self.command, self.attempt = following, None
-        return (self,)
+        return (self,) if self.start(self._deadline) else ()
 
     def lose(self, lost: Lost) -> Sequence[Parcel]:
         """Take a lost connection; return what has to be sent in the next wave."""
@@ -97,6 +99,7 @@ class Parcel:
 
     def fail(self, error: OctavoError) -> None:
         """End with an error, or with what `recover` makes of it."""
+        complete(error, self.name, self.keys)
         recover = self.command.recover
         if recover is None:
             self.pending.reject(error)
@@ -123,6 +126,11 @@ class Transaction(Parcel):
         first = parcels[0]
         super().__init__("batch", first.command, first.pending)
         self._parcels = parcels
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The keys that route it: of the first operation that has any."""
+        return next((parcel.keys for parcel in self._parcels if parcel.keys), ())
 
     @property
     def idempotent(self) -> bool:

@@ -104,6 +104,10 @@ def answer(value: T) -> Command[T]:
     return Command((), (), _never_read, local=lambda: value)
 
 
+PING: Command[bool] = Command((b"PING",), (), bool, idempotent=True)
+"""Whether a server is there."""
+
+
 def _never_read(reply: object) -> NoReturn:
     raise AssertionError(f"a local answer met a reply: {reply!r}")
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
 from octavo import errors
+
+if TYPE_CHECKING:
+    from octavo.engine.command import Command
 
 FIRST_DELAY = 0.005
 LONGEST_DELAY = 0.25
@@ -58,6 +61,17 @@ def comes_back(error: ReplyError) -> bool:
     return str(error).partition(" ")[0] in _COME_BACK
 
 
+def first_key(keys: tuple[bytes, ...]) -> str | None:
+    """Return the key that an error names."""
+    return keys[0].decode(errors="replace") if keys else None
+
+
+def complete(error: errors.OctavoError, name: str, keys: tuple[bytes, ...]) -> None:
+    """Name the operation and the key in an error that was raised without knowing them."""
+    if error.operation is None:
+        error.operation, error.key = name, first_key(keys)
+
+
 class Attempt:
     """One operation's way to a server: made when its first try fails.
 
@@ -68,6 +82,7 @@ class Attempt:
         delay: seconds to wait before the next try.
         refresh: whether to discover the servers anew first.
         drop: whether to drop every connection to the node that answered.
+        sent: whether the server may have got the command on some try.
         asked: where the next try goes, with ASKING before it: `"host:port"`.
         moved: what a MOVED said: `"slot host:port"`.
         plain: whether a script is to be sent in a form that cannot meet NOSCRIPT.
@@ -75,7 +90,7 @@ class Attempt:
 
     __slots__ = (
         "asked", "deadline", "delay", "drop", "idempotent", "keys", "moved", "name", "plain",
-        "refresh", "tries",
+        "refresh", "sent", "tries",
     )  # fmt: skip
 
     def __init__(
@@ -86,12 +101,18 @@ class Attempt:
         self.idempotent = idempotent
         self.deadline = deadline
         self.tries = 0
+        self.sent = False
         self.plain = False
         self.delay = 0.0
         self.refresh = False
         self.drop = False
         self.asked: str | None = None
         self.moved: str | None = None
+
+    @classmethod
+    def of(cls, name: str, command: Command[Any], deadline: float) -> Attempt:
+        """Begin with a command."""
+        return cls(name, command.keys, idempotent=command.idempotent, deadline=deadline)
 
     @property
     def remaining(self) -> float:
@@ -122,9 +143,9 @@ class Attempt:
             self.refresh = code in _NODE_CHANGED
             self.drop = code == "READONLY"
         else:
-            raise self.error(text) from None
+            raise self.error(text) from error
         if self.remaining <= self.delay:
-            raise self.error(text, otherwise=errors.Unavailable) from None
+            raise self.error(text, otherwise=errors.Unavailable) from error
 
     def lost(self, lost: Lost) -> None:
         """Learn from a lost connection how to try again.
@@ -133,13 +154,17 @@ class Attempt:
             ConnectionLost: another try could act twice, or the time is over.
         """
         self.tries += 1
+        self.sent |= lost.sent
         self._again()
         self.refresh = True
         if (self.idempotent or not lost.sent) and self.remaining > self.delay:
             return
         late = lost.late or self.remaining <= self.delay
         raise (errors.DeadlineExceeded if late else errors.ConnectionLost)(
-            str(lost), outcome=self._outcome(lost), operation=self.name, key=self._key
+            str(lost),
+            outcome="unknown" if self.sent else "not_sent",
+            operation=self.name,
+            key=first_key(self.keys),
         ) from lost
 
     def error(
@@ -152,15 +177,7 @@ class Attempt:
             text += " (one of " + ", ".join(key.decode(errors="replace") for key in self.keys) + ")"
         if not issubclass(kind, errors.ServerError):
             text = text.partition(" ")[2]
-        return kind(text, operation=self.name, key=self._key)
-
-    @property
-    def _key(self) -> str | None:
-        return self.keys[0].decode(errors="replace") if self.keys else None
-
-    @staticmethod
-    def _outcome(lost: Lost) -> Literal["not_sent", "unknown"]:
-        return "unknown" if lost.sent else "not_sent"
+        return kind(text, operation=self.name, key=first_key(self.keys))
 
     def _again(self, *, at_once: bool = False) -> None:
         longest = min(LONGEST_DELAY, FIRST_DELAY * 2**self.tries)

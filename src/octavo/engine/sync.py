@@ -9,15 +9,17 @@ import struct
 import time
 import weakref
 from collections import deque
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
-from octavo.engine.command import MISSING, CallUser, Command, Sleep, WaitFor, not_an_effect
-from octavo.engine.retry import Attempt, Lost, ReplyError
+from octavo.engine.command import MISSING, PING, CallUser, Command, Sleep, WaitFor, not_an_effect
+from octavo.engine.retry import Attempt, Lost, ReplyError, complete
 from octavo.engine.wire import ASKING, NOTHING, ProtocolError, Push, pack, parser, words_for
 from octavo.errors import OctavoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+    from contextlib import AbstractContextManager
 
     from redis.connection import AbstractConnection
 
@@ -35,7 +37,7 @@ class Wire:
 
     Attributes:
         scripts: the SHAs of the scripts it has run.
-        used: when it was last put to use.
+        used: when it was last put to use; 0 for a new one.
     """
 
     __slots__ = ("_connection", "_kernel", "_parser", "_sock", "_timeout", "scripts", "used")
@@ -79,13 +81,18 @@ class Wire:
     def receive(self, deadline: float) -> Any:
         """Return the next reply."""
         gets = self._parser.gets
+        started = False
         try:
             while (reply := gets()) is NOTHING or type(reply) is Push:
                 if reply is NOTHING:
+                    # A reply that drips in must not hold the caller beyond its time.
+                    if started and time.monotonic() > deadline:
+                        raise Lost("no whole reply within the timeout", sent=True, late=True)
                     data = self._sock.recv(_READ_SIZE)
                     if not data:
                         raise Lost("the server closed the connection", sent=True)
                     self._parser.feed(data)
+                    started = True
         except (TimeoutError, BlockingIOError) as error:
             raise Lost("no reply within the timeout", sent=True, late=True) from error
         except (OSError, ProtocolError) as error:
@@ -128,9 +135,7 @@ class Node:
                 wire.used = now
                 return wire
             wire.close()
-        wire = self._open(deadline - now)
-        wire.used = now
-        return wire
+        return self._open(deadline - now)
 
     def give(self, wire: Wire) -> None:
         """Take back a connection that has nothing outstanding."""
@@ -171,6 +176,10 @@ class SyncEngine:
         with self._telemetry(name):
             return self.run(name, command)
 
+    def observed(self, name: str) -> AbstractContextManager[object]:
+        """Return what stands around a flow or a batch."""
+        return nullcontext() if self._telemetry is None else self._telemetry(name)
+
     def run(self, name: str, command: Command[Any]) -> Any:
         """Carry one command and its follow-ups; return the result."""
         if command.local is not None and (value := command.local()) is not MISSING:
@@ -178,6 +187,7 @@ class SyncEngine:
         try:
             value = command.read(self._reply(name, command))
         except OctavoError as error:
+            complete(error, name, command.keys)
             if command.recover is None:
                 raise
             return command.recover(error)
@@ -197,10 +207,10 @@ class SyncEngine:
                 reply = self._exchange(endpoint, command, deadline, attempt)
                 if type(reply) is not ReplyError:
                     return reply
-                attempt = attempt or self._attempt(name, command, deadline)
+                attempt = attempt or Attempt.of(name, command, deadline)
                 attempt.refused(reply)
             except Lost as lost:
-                attempt = attempt or self._attempt(name, command, deadline)
+                attempt = attempt or Attempt.of(name, command, deadline)
                 attempt.lost(lost)
 
     def _exchange(
@@ -212,15 +222,16 @@ class SyncEngine:
             plain = attempt is not None and attempt.plain
             data = pack(words_for(command, wire.scripts, plain=plain))
             asking = attempt is not None and attempt.asked is not None
-            if attempt is not None or command.block is not None:
-                wire.limit(deadline - time.monotonic())
-            else:
+            if attempt is None and command.block is None and wire.used:
                 wire.limit(self._timeout)
+            else:
+                wire.used = time.monotonic()
+                wire.limit(deadline - wire.used)
             if asking:
                 data = ASKING + data
             if command.behind:
                 data += pack(command.behind)
-            wire.send(data)
+            wire.send(data, whole=not command.behind)
             if asking:
                 wire.receive(deadline)
             reply = wire.receive(deadline)
@@ -237,13 +248,6 @@ class SyncEngine:
 
     def carry(self, parcels: list[Parcel]) -> None:
         """Carry a batch: a write per node and wave, the nodes at the same time."""
-        if self._telemetry is None:
-            self._carry(parcels)
-        else:
-            with self._telemetry("batch"):
-                self._carry(parcels)
-
-    def _carry(self, parcels: list[Parcel]) -> None:
         deadline = time.monotonic() + self._timeout
         wave = [parcel for parcel in parcels if parcel.start(deadline)]
         nodes: dict[Parcel, Endpoint] = {}
@@ -275,7 +279,8 @@ class SyncEngine:
                 try:
                     node = self._nodes.get(endpoint) or self._node(endpoint)
                     wire = node.take(deadline)
-                    wire.limit(max(deadline - time.monotonic(), 0.001))
+                    wire.used = time.monotonic()
+                    wire.limit(deadline - wire.used)
                     packed = [parcel.pack(wire.scripts) for parcel in parcels]
                     wire.send(b"".join(data for data, _ in packed), whole=len(packed) == 1)
                 except Lost as lost:
@@ -323,7 +328,10 @@ class SyncEngine:
         **kwargs: Any,
     ) -> Any:
         """Run a flow on this thread."""
-        steps = method(*args, **kwargs)
+        with self.observed(name):
+            return self._drive(name, method(*args, **kwargs))
+
+    def _drive(self, name: str, steps: Coroutine[Any, Any, Any]) -> Any:
         result: Any = None
         error: BaseException | None = None
         try:
@@ -353,12 +361,8 @@ class SyncEngine:
                 raise not_an_effect(awaited)
 
     def open(self) -> None:
-        """Find the server, starting the embedded one."""
-        if self.topology.endpoint(()) is None:
-            try:
-                self.topology.refresh(self.topology.generation)
-            except Lost as lost:
-                self._attempt("connect", None, time.monotonic()).lost(lost)
+        """Reach the server, starting the embedded one."""
+        self.run("connect", PING)
 
     def close(self) -> None:
         """Close every idle connection; what is in flight ends by itself."""
@@ -374,11 +378,6 @@ class SyncEngine:
         for node in nodes.values():
             node.close()
         self.topology.after_fork()
-
-    @staticmethod
-    def _attempt(name: str, command: Command[Any] | None, deadline: float) -> Attempt:
-        keys, idempotent = (command.keys, command.idempotent) if command else ((), True)
-        return Attempt(name, keys, idempotent=idempotent, deadline=deadline)
 
     def _prepare(self, attempts: Sequence[tuple[Attempt, Endpoint | None]]) -> None:
         delay = max((attempt.delay for attempt, _ in attempts), default=0.0)

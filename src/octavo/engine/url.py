@@ -37,6 +37,10 @@ _TLS = {
     "ssl_keyfile",
     "ssl_password",
 }
+_CHOICES: dict[str, dict[str, Any]] = {
+    "ssl_check_hostname": {"true": True, "false": False},
+    "ssl_cert_reqs": {"required": "required", "optional": "optional", "none": "none"},
+}
 _SENTINEL = {"sentinel_username", "sentinel_password"}
 
 
@@ -82,13 +86,23 @@ def parse_url(url: str) -> Target:
     """
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or "://" not in url:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _SCHEMES:
         raise ValueError(
-            f"url has the scheme {parts.scheme!r}; it must begin with one of "
-            + ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+            "url must begin with one of " + ", ".join(f"{known}://" for known in _SCHEMES)
         )
-    kind, tls = _SCHEMES[parts.scheme]
+    # Nothing below may quote what could be a part of a password.
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError("url has white space or a control character: percent-encode it")
+    if "@" in rest[len(rest.split("/")[0].split("?")[0].split("#")[0]) :]:
+        raise ValueError("url has an @ behind the host: percent-encode what user and password hold")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("url has a malformed host, user or password") from None
+    if parts.fragment:
+        raise ValueError("url has a fragment (#), which means nothing here")
+    kind, tls = _SCHEMES[scheme]
     if kind == "embedded":
         return _embedded(parts)
     options = _credentials(parts) | _query(parts, kind, tls)
@@ -99,7 +113,7 @@ def parse_url(url: str) -> Target:
     nodes: tuple[tuple[str, int], ...] = ()
     service: str | None = None
     segments = [unquote(segment) for segment in parts.path.split("/")[1:] if segment]
-    if parts.scheme == "unix":
+    if scheme == "unix":
         path = unquote(parts.netloc.rpartition("@")[2] + parts.path)
         if not path:
             raise ValueError("url names no socket: unix:///path/to/redis.sock")
@@ -109,6 +123,8 @@ def parse_url(url: str) -> Target:
         if kind == "sentinel" and service is None:
             raise ValueError("url names no service: redis+sentinel://host:port,.../service/db")
         if segments:
+            if "db" in options:
+                raise ValueError("url names a database twice, in its path and as an option")
             options["db"] = _db(segments.pop(0))
         if segments:
             raise ValueError(f"url has more in its path than a database: {parts.path!r}")
@@ -148,16 +164,18 @@ def _credentials(parts: SplitResult) -> dict[str, Any]:
 
 
 def _nodes(parts: SplitResult, kind: Kind) -> tuple[tuple[str, int], ...]:
-    hosts = parts.netloc.rpartition("@")[2] or "localhost"
-    return tuple(_node(host, _DEFAULT_PORT[kind]) for host in hosts.split(","))
+    hosts = (parts.netloc.rpartition("@")[2] or "localhost").split(",")
+    if kind == "standalone" and len(hosts) > 1:
+        raise ValueError("url names several hosts, which only +sentinel and +cluster take")
+    return tuple(_node(host, _DEFAULT_PORT[kind]) for host in hosts)
 
 
 def _node(text: str, default: int) -> tuple[str, int]:
     try:
         one = urlsplit(f"//{text}")
         port = default if one.port is None else one.port
-    except ValueError as error:
-        raise ValueError(f"url has a malformed host or port: {text!r}") from error
+    except ValueError:
+        raise ValueError(f"url has a malformed host or port: {text!r}") from None
     if not one.hostname or port == 0:
         raise ValueError(f"url has a malformed host or port: {text!r}")
     return one.hostname, port
@@ -177,15 +195,12 @@ def _query(parts: SplitResult, kind: Kind, tls: bool) -> dict[str, Any]:
         if name not in known:
             raise ValueError(f"url has an unknown option {name!r}; known: {', '.join(sorted(known))}")
         options[name] = _db(value) if name == "db" else value
-    if "ssl_check_hostname" in options:
-        options["ssl_check_hostname"] = _boolean(options["ssl_check_hostname"])
+    for name, meanings in _CHOICES.items():
+        if name in options:
+            if options[name] not in meanings:
+                raise ValueError(f"url option {name} must be one of {', '.join(meanings)}")
+            options[name] = meanings[options[name]]
     return options
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
-        raise ValueError(f"url option ssl_check_hostname must be true or false, not {text!r}")
-    return text.lower() in ("true", "1", "yes")
 
 
 def _bracket(host: str) -> str:
