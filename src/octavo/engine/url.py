@@ -94,7 +94,7 @@ def parse_url(url: str) -> Target:
     # Nothing below may quote what could be a part of a password.
     if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError("url has white space or a control character: percent-encode it")
-    if "@" in rest[len(rest.split("/")[0].split("?")[0].split("#")[0]) :]:
+    if scheme != "embedded" and "@" in rest[len(rest.split("/")[0].split("?")[0].split("#")[0]) :]:
         raise ValueError("url has an @ behind the host: percent-encode what user and password hold")
     try:
         parts = urlsplit(url)

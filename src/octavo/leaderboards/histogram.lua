@@ -7,6 +7,7 @@
 -- ARGV[4..] edges: the bounds of the intervals, as the sorted set has them, lowest first
 -- returns {edge, ...}, {members in each interval, ...}
 -- @include board.lua
+-- @include places.lua
 
 local scores = KEYS[1]
 
@@ -20,11 +21,13 @@ if ARGV[2] ~= '' then
   if not low then return {{}, {}} end
   local high, bins = redis.call('ZRANGE', scores, -1, -1, 'WITHSCORES')[2], tonumber(ARGV[2])
   if high == low then bins = 1 end
+  local edge = low
   for i = 0, bins do
-    -- Weighted, so that neither the difference nor a product can overflow.
-    edges[i + 1] = text(low * (1 - i / bins) + high * (i / bins))
+    -- Weighted, so that neither the difference nor a product can overflow; and not below the edge
+    -- before, where the scores are so close that rounding decides.
+    edge = math.min(math.max(edge, low * (1 - i / bins) + high * (i / bins)), high)
+    edges[i + 1] = text(edge)
   end
-  edges[1], edges[bins + 1] = low, high
 end
 -- An interval holds its lower score and not its upper one, but for the last, which holds both. In
 -- the sorted set of a descending board the scores are negative, so that the sides are exchanged.

@@ -28,6 +28,8 @@ Percentile = Literal["mean", "weak", "strict", "rank"]
 _STAMP = 7
 _COLUMN = 8
 _SCAN = 500
+# No board has as many members, and a script can count this far.
+_MOST = 2**53
 
 _here = Path(__file__)
 SUBMIT = Script(_here.with_name("submit.lua"))
@@ -126,10 +128,11 @@ class Leaderboard(Job[M]):
             scores: the members and their scores, in order.
             data: for some of the members, what to store beside their scores.
         """
-        pairs = list(scores.items() if isinstance(scores, Mapping) else scores)
-        if not pairs:
-            return answer([])
-        return self._submit(self._keep, pairs, data or {}, list)
+        if data is not None and not isinstance(data, Mapping):
+            raise TypeError(f"data must be a mapping of members, not {data!r}")
+        pairs = _pairs(scores)
+        command = self._submit(self._keep, pairs, data or {}, list)
+        return command if pairs else answer([])
 
     @operation
     def increment(
@@ -219,7 +222,9 @@ class Leaderboard(Job[M]):
     @operation
     def ranks_of(self, members: Iterable[str]) -> Command[list[Entry]]:
         """Return those of the members that are on the board, best first. O(M log N)."""
-        names = [_member("members", member) for member in dict.fromkeys(_iterable(members))]
+        if isinstance(members, str) or not isinstance(members, Iterable):
+            raise TypeError(f"members must be several names, not {members!r}")
+        names = list(dict.fromkeys(_member("members", member) for member in members))
         if not names:
             return answer([])
 
@@ -241,7 +246,7 @@ class Leaderboard(Job[M]):
     def page(self, n: int, *, size: int | None = None) -> Command[list[Entry]]:
         """Return page `n`, the first being 1; empty behind the last. O(log N + M)."""
         size = self._page_size if size is None else _whole("size", size, 1)
-        first = (_whole("n", n, 1) - 1) * size
+        first = min((_whole("n", n, 1) - 1) * size, _MOST)
         return self._window("places", first, first + size - 1)
 
     @operation
@@ -258,14 +263,11 @@ class Leaderboard(Job[M]):
         self, first: int, last: int, *, limit: int | None = None
     ) -> Command[list[Entry]]:
         """Return the entries ranked from `first` to `last`, both included. O(log N + M)."""
-        _whole("first", first, 1)
-        if _whole("last", last, 1) < first:
+        first = _whole("first", first, 1)
+        last = _whole("last", last, 1)
+        if last < first:
             raise ValueError(f"last must not be less than first={first}, not {last!r}")
-
-        def read(entries: list[Entry]) -> list[Entry]:
-            return [entry for entry in entries if first <= entry.rank <= last][:limit]
-
-        return self._window("ranks", first, last, limit=_limit(limit), read=read)
+        return self._window("ranks", first, last, limit=_limit(limit))
 
     @operation
     def between_scores(
@@ -287,7 +289,7 @@ class Leaderboard(Job[M]):
         The cursor is a place in the order, not a number of entries: what enters or leaves before
         it neither repeats nor hides an entry.
         """
-        _whole("limit", limit, 1)
+        limit = _whole("limit", limit, 1)
         first: Word
         last: Word
         select, first, last = ("places", 0, limit - 1)
@@ -342,7 +344,8 @@ class Leaderboard(Job[M]):
         0 is the worst, 50 the median, 100 the best; between two members it is interpolated, as
         `numpy.percentile` does.
         """
-        if not 0 <= exact("percentile", percentile) <= 100:
+        percentile = exact("percentile", percentile)
+        if not 0 <= percentile <= 100:
             raise ValueError(f"percentile must be from 0 to 100, not {percentile!r}")
         scale = self._scale
 
@@ -354,7 +357,7 @@ class Leaderboard(Job[M]):
             return score if part == 0 else score * (1 - part) + worse * part
 
         keys = (self._keys.scores, self._keys.entries)
-        return QUANTILE(keys, (self._config, repr(1 - percentile / 100)), read)
+        return QUANTILE(keys, (self._config, (100 - percentile) / 100), read)
 
     @operation
     def histogram(self, bins: int | Sequence[float] = 10) -> Command[list[Bin]]:
@@ -368,6 +371,8 @@ class Leaderboard(Job[M]):
         number, edges = "", []
         if isinstance(bins, int):
             number = str(_whole("bins", bins, 1))
+        elif isinstance(bins, str) or not isinstance(bins, Iterable):
+            raise TypeError(f"bins must be an int or ascending bounds, not {bins!r}")
         else:
             edges = [self._bound("bins", edge) for edge in bins]
             if len(edges) < 2 or sorted({*edges}) != edges[:: int(first)]:
@@ -402,7 +407,7 @@ class Leaderboard(Job[M]):
             args += (name, *places, _payload(data.get(member)))
         unknown = data.keys() - {member for member, _ in pairs}
         if unknown:
-            raise ValueError(f"data names members without a score: {sorted(unknown)}")
+            raise ValueError(f"data names members without a score: {unknown!r}")
         return self._once_if_asked(SUBMIT)(
             self._keys, args, lambda reply: read([self._submission(*row) for row in reply])
         )
@@ -467,10 +472,9 @@ class Leaderboard(Job[M]):
         last: Word,
         *,
         limit: Word = "",
-        read: Callable[[list[Entry]], list[Entry]] = list,
     ) -> Command[list[Entry]]:
         args = (*self._context(), select, first, last, limit)
-        return WINDOW(self._keys, args, lambda reply: read(self._read_window(reply)))
+        return WINDOW(self._keys, args, self._read_window)
 
     def _read_window(self, reply: list[Any]) -> list[Entry]:
         first, better, up_to, dense, rows, data = reply
@@ -504,7 +508,7 @@ class Leaderboard(Job[M]):
 
     def _bound(self, parameter: str, value: float) -> float:
         if isinstance(value, float) and math.isinf(value):
-            return value * self._scale.first
+            return float(value) * self._scale.first
         return self._scale.place(parameter, value)
 
 
@@ -532,10 +536,14 @@ def _member(parameter: str, value: str) -> bytes:
         raise ValueError(f"{parameter} is not valid Unicode text: {value!r}") from None
 
 
-def _iterable(members: Iterable[str]) -> Iterable[str]:
-    if isinstance(members, str):
-        raise TypeError(f"members must be several names, not the one str {members!r}")
-    return members
+def _pairs(
+    scores: Mapping[str, Score] | Iterable[tuple[str, Score]],
+) -> list[tuple[str, Score]]:
+    try:
+        pairs = scores.items() if isinstance(scores, Mapping) else scores
+        return [(member, score) for member, score in pairs]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"scores must be pairs of member and score: {error}") from error
 
 
 def _option(parameter: str, value: T, known: Sequence[object]) -> T:
@@ -549,17 +557,18 @@ def _whole(parameter: str, value: int, least: int) -> int:
         raise TypeError(f"{parameter} must be an int, not {value!r}")
     if value < least:
         raise ValueError(f"{parameter} must be at least {least}, not {value!r}")
-    return value
+    return min(int(value), _MOST)
 
 
 def _limit(value: int | None) -> Word:
     return "" if value is None else _whole("limit", value, 1)
 
 
-def _parse_cursor(cursor: str) -> tuple[str, bytes]:
+def _parse_cursor(cursor: str) -> tuple[float, bytes]:
+    if not isinstance(cursor, str):
+        raise TypeError(f"cursor must be a str, not {cursor!r}")
     place, _, key = cursor.partition(":")
     try:
-        float(place)
-        return place, bytes.fromhex(key)
-    except (AttributeError, ValueError):
+        return exact("cursor", float(place)), bytes.fromhex(key)
+    except ValueError:
         raise ValueError(f"cursor must be one that scan() gave, not {cursor!r}") from None

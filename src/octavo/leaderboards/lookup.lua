@@ -11,6 +11,7 @@
 -- ARGV[6..] the members
 -- returns {members on the board or false, for each member {key, score, rank, data} or false}
 -- @include board.lua
+-- @include places.lua
 
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local method, bytes = ARGV[2], tonumber(ARGV[4])
@@ -28,7 +29,7 @@ for i = 2, #names do
   if score then
     local key = prefix .. member
     local rank = method ~= ''
-      and rank_of(method, scores, ties, key, tonumber(score), string.sub(prefix, 1, bytes))
+      and rank_of(method, scores, ties, key, score, string.sub(prefix, 1, bytes))
     local payload = ARGV[5] == 'data' and redis.call('HGET', data, member)
     replies[#replies + 1] = {key, score, rank, payload}
   else

@@ -14,4 +14,4 @@ if total == 0 then return false end
 local place = (total - 1) * tonumber(ARGV[2])
 local first = math.floor(place)
 local rows = redis.call('ZRANGE', KEYS[1], first, first + 1, 'WITHSCORES')
-return {rows[2], rows[4] or rows[2], text(place - first)}
+return {rows[2], rows[4] or rows[2], string.format('%.17g', place - first)}

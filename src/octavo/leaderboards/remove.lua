@@ -9,6 +9,7 @@
 -- ARGV[4..] the members
 -- returns how many were on the board
 -- @include board.lua
+-- @include places.lua
 
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
@@ -26,7 +27,7 @@ for at = 4, #ARGV do
     redis.call('ZREM', scores, prefix .. member)
     redis.call('HDEL', entries, member)
     redis.call('HDEL', data, member)
-    drop_empty_tie(scores, ties, tonumber(score), string.sub(prefix, 1, tonumber(ARGV[3])))
+    drop_empty_tie(scores, ties, score, string.sub(prefix, 1, tonumber(ARGV[3])))
     removed = removed + 1
   end
 end

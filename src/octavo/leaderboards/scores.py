@@ -30,7 +30,7 @@ def exact(parameter: str, value: Any) -> float:
         try:
             value = operator.index(value) if hasattr(value, "__index__") else value
             number = float(value)
-        except TypeError:
+        except (TypeError, ValueError):
             raise TypeError(f"{parameter} must be a number, not {value!r}") from None
         except OverflowError:
             raise ValueError(f"{parameter} is too large for a float64: {value!r}") from None

@@ -9,6 +9,7 @@
 -- ARGV[4] keep: how many entries stay
 -- returns how many were taken off
 -- @include board.lua
+-- @include places.lua
 
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local keep = tonumber(ARGV[4])
@@ -31,7 +32,7 @@ while true do
 end
 local last = keep > 0 and redis.call('ZRANGE', scores, -1, -1, 'WITHSCORES') or {}
 if last[1] then
-  local tie = tie_name(tonumber(last[2]), string.sub(last[1], 1, tonumber(ARGV[3])))
+  local tie = tie_name(last[2], string.sub(last[1], 1, tonumber(ARGV[3])))
   local place = redis.call('ZRANK', ties, tie)
   if place then redis.call('ZREMRANGEBYRANK', ties, place + 1, -1) end
 else

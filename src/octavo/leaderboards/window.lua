@@ -14,6 +14,7 @@
 -- returns {first place, places before the first tie, places up to the last tie, dense rank or false,
 --   {key, score, ...}, {data, ...} or false}
 -- @include board.lua
+-- @include places.lua
 
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local method, width, bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -24,60 +25,45 @@ if wrong then return wrong end
 
 local function columns_of(key) return string.sub(key, 1, bytes) end
 
-local function tie_at(place)
-  local found = redis.call('ZRANGE', scores, place, place, 'WITHSCORES')
-  if not found[1] then return nil end
-  return tonumber(found[2]), columns_of(found[1])
-end
-
--- Each selection gives the first and the last place, counted from 0; no last means to the end.
-local select = {}
-
-function select.places() return tonumber(from), tonumber(to) end
-
-function select.around()
+-- The first and the last place of the selection, counted from 0; no last means to the end.
+local first, last = 0, -1
+if ARGV[5] == 'places' then
+  first, last = tonumber(from), tonumber(to)
+elseif ARGV[5] == 'scores' then
+  first = redis.call('ZCOUNT', scores, '-inf', '(' .. from)
+  last = redis.call('ZCOUNT', scores, '-inf', to) - 1
+elseif ARGV[5] == 'around' then
   local prefix = ''
   if width > 0 then prefix = redis.call('HGET', entries, from) end
   local place = prefix and redis.call('ZRANK', scores, prefix .. from)
-  if not place then return 0, -1 end
-  local size, total = 2 * to + 1, redis.call('ZCARD', scores)
-  local first = math.max(0, math.min(place - to, total - size))
-  return first, first + size - 1
-end
-
--- Whole ties, from the one that holds the first rank to the one that holds the last.
-function select.ranks()
-  local first, last = tonumber(from) - 1, tonumber(to) - 1
-  if method == 'ordinal' then return first, last end
-  local set = method == 'dense' and ties or scores
-  last = math.min(last, redis.call('ZCARD', set) - 1)
-  if first > last then return 0, -1 end
-  local score, columns, end_score, end_columns
-  if method == 'dense' then
-    local best = redis.call('ZRANGE', ties, first, first, 'WITHSCORES')
-    local worst = redis.call('ZRANGE', ties, last, last, 'WITHSCORES')
-    score, columns = tonumber(best[2]), columns_of(best[1])
-    end_score, end_columns = tonumber(worst[2]), columns_of(worst[1])
-  else
-    score, columns = tie_at(first)
-    end_score, end_columns = tie_at(last)
+  if place then
+    local size = 2 * to + 1
+    first = math.max(0, math.min(place - to, redis.call('ZCARD', scores) - size))
+    last = first + size - 1
   end
-  return standing_before(scores, score, columns, false),
-    standing_before(scores, end_score, end_columns, true) - 1
+elseif ARGV[5] == 'after' then
+  if tonumber(redis.call('ZSCORE', scores, to)) == tonumber(from) then
+    first, last = redis.call('ZRANK', scores, to) + 1, nil
+  else
+    first, last = standing_before(scores, from, to, false), nil
+  end
+elseif method == 'ordinal' then
+  first, last = from - 1, to - 1
+else
+  -- Whole ties, from the one that holds the first rank to the one that holds the last. Either may
+  -- have a rank beyond that place, and then does not belong to them.
+  local set = method == 'dense' and ties or scores
+  local low, high = tonumber(from), math.min(to, redis.call('ZCARD', set))
+  if low <= high then
+    local best = redis.call('ZRANGE', set, low - 1, low - 1, 'WITHSCORES')
+    local worst = redis.call('ZRANGE', set, high - 1, high - 1, 'WITHSCORES')
+    local best_columns, worst_columns = columns_of(best[1]), columns_of(worst[1])
+    local above = rank_of(method, scores, ties, nil, best[2], best_columns)
+    local below = rank_of(method, scores, ties, nil, worst[2], worst_columns)
+    first = standing_before(scores, best[2], best_columns, tonumber(above) < low)
+    last = standing_before(scores, worst[2], worst_columns, tonumber(below) <= high) - 1
+  end
 end
-
-function select.scores()
-  return redis.call('ZCOUNT', scores, '-inf', '(' .. from),
-    redis.call('ZCOUNT', scores, '-inf', to) - 1
-end
-
-function select.after()
-  local place = redis.call('ZSCORE', scores, to) == from and redis.call('ZRANK', scores, to)
-  if place then return place + 1 end
-  return standing_before(scores, tonumber(from), to, true)
-end
-
-local first, last = select[ARGV[5]]()
 if ARGV[8] ~= '' then last = math.min(last or math.huge, first + tonumber(ARGV[8]) - 1) end
 local rows = {}
 if not last or first <= last then
@@ -86,15 +72,14 @@ end
 local count = #rows
 if count == 0 then return {0, 0, 0, false, {}, false} end
 
-local score, columns = tonumber(rows[2]), columns_of(rows[1])
 local better, up_to, dense = 0, 0, false
 if method == 'dense' then
-  dense = rank_of(method, scores, ties, rows[1], score, columns)
+  dense = rank_of(method, scores, ties, rows[1], rows[2], columns_of(rows[1]))
 elseif method ~= 'ordinal' and first > 0 then
-  better = standing_before(scores, score, columns, false)
+  better = standing_before(scores, rows[2], columns_of(rows[1]), false)
 end
 if method == 'modified' or method == 'fractional' then
-  up_to = standing_before(scores, tonumber(rows[count]), columns_of(rows[count - 1]), true)
+  up_to = standing_before(scores, rows[count], columns_of(rows[count - 1]), true)
 end
 local payloads = false
 if redis.call('EXISTS', data) == 1 then
