@@ -32,7 +32,7 @@ def main(names: list[str]) -> int:
         return 2
     chosen = names or list(CHECKS)
     failed = [name for name in chosen if not passes(name)]
-    print(f"{len(chosen) - len(failed)} of {len(chosen)} checks passed" + ":" * bool(failed), *failed)
+    print(f"{len(chosen) - len(failed)} of {len(chosen)} checks passed", *failed, sep="\nfailed: ")
     return len(failed)
 
 

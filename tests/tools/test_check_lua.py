@@ -66,7 +66,7 @@ def test_the_scripts_of_octavo_keep_the_contract() -> None:
         ("-- ARGV[1] limit", "-- ARGV[1] client_time", "4: no client's clock"),
         ("@include shared", "@include missing", "8: there is no missing.lua"),
         ("KEYS[1], KEYS[2]", "KEYS[1], KEYS[3]", "10: KEYS[3] is used and not declared"),
-        ("local queue, done = KEYS[1], KEYS[2]", "local queue, done", "KEYS[2] is declared and not"),
+        (" = KEYS[1], KEYS[2]", "", "3: KEYS[2] is declared and not used"),
         ("tonumber(ARGV[1])", "1", "4: ARGV[1] is declared and not used"),
         (LOOP, "", "5: ARGV[n..] is declared, and ARGV not used as a whole"),
         ("-- ARGV[2..] ids", "-- ARGV[2] ids", "ARGV is used as a whole, and no ARGV[n..]"),

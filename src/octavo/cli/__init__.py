@@ -1,0 +1,1 @@
+"""The `octavo` command; `pip install 'octavo[cli]'` installs what it needs."""
