@@ -96,6 +96,10 @@ def demo(
             _show(replay, View(flights), speed, plain=plain)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
+    except (octavo.OctavoError, octavo.BatchError) as error:
+        cause = error.exceptions[0] if isinstance(error, octavo.BatchError) else error
+        typer.echo(f"octavo demo: {cause}", err=True)
+        raise typer.Exit(1) from error
 
 
 def _show(replay: Replay, view: View, speed: float, *, plain: bool) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.live import Live
 from rich.panel import Panel as Frame
 from rich.table import Table
@@ -50,7 +50,7 @@ def play(replay: Replay, view: View, speed: float, console: Console | None = Non
         with Live(console=console, screen=True, auto_refresh=False) as live:
             for moment in moments(replay.first, replay.last, step, speed):
                 replay.advance(moment)
-                rows = _rows_that_fit(console)
+                rows = rows_that_fit(console)
                 panels = view.panels(replay.standings(rows + 1), rows)
                 events = rate.update(replay.departures + replay.arrivals)
                 status = f"{summary(replay)}, {events:,.0f} events/s"
@@ -62,13 +62,13 @@ def play(replay: Replay, view: View, speed: float, console: Console | None = Non
 
 def render(panels: Sequence[Panel], now: str, status: str, console: Console) -> RenderableType:
     """Lay the boards out for the size of the console."""
+    ascii_only = console.options.ascii_only
     head = Table.grid(expand=True)
-    head.add_column(no_wrap=True)
+    head.add_column(no_wrap=True, overflow=_overflow(ascii_only=ascii_only))
     head.add_row(Text(now, style="bold"))
     head.add_row(Text(status, style="dim"))
-    signs = _ASCII_SIGNS if console.options.ascii_only else _SIGNS
     height = max(len(panel.rows) for panel in panels) + 2
-    frames = [_frame(panel, signs, height) for panel in panels]
+    frames = [_frame(panel, height, ascii_only=ascii_only) for panel in panels]
     if console.width < _SIDE_BY_SIDE:
         return Group(head, *frames)
     row = Table.grid(expand=True)
@@ -78,19 +78,26 @@ def render(panels: Sequence[Panel], now: str, status: str, console: Console) -> 
     return Group(head, row)
 
 
-def _frame(panel: Panel, signs: dict[Movement, str], height: int) -> Frame:
+def _frame(panel: Panel, height: int, *, ascii_only: bool) -> Frame:
+    overflow = _overflow(ascii_only=ascii_only)
+    signs = _ASCII_SIGNS if ascii_only else _SIGNS
     table = Table.grid(padding=(0, 1, 0, 0), expand=True)
     table.add_column(width=1)
-    table.add_column(justify="right", min_width=3, no_wrap=True)
-    table.add_column(ratio=1, min_width=6, no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", min_width=3, no_wrap=True, overflow=overflow)
+    table.add_column(ratio=1, min_width=6, no_wrap=True, overflow=overflow)
+    table.add_column(justify="right", no_wrap=True, overflow=overflow)
     for row in panel.rows:
         style = _STYLES[row.movement]
         table.add_row(signs[row.movement], row.rank, row.name, row.score, style=style)
     return Frame(table, title=panel.title, subtitle=panel.unit, height=height)
 
 
-def _rows_that_fit(console: Console) -> int:
+def _overflow(*, ascii_only: bool) -> OverflowMethod:
+    """Say how to shorten text: rich's ellipsis is a character that ASCII lacks."""
+    return "crop" if ascii_only else "ellipsis"
+
+
+def rows_that_fit(console: Console) -> int:
     """Return the rows a board may have; two lines of it are its frame, two above are the head."""
     boards = 1 if console.width >= _SIDE_BY_SIDE else 3
     return max(1, min(_MOST_ROWS, (console.height - 2) // boards - 2))

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from octavo.cli.app import app
+from octavo.testing.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.fix_servers import Servers
+
+COMMAND = [sys.executable, "-c", "from octavo.cli.main import main; main()", "demo"]
+ONE_DAY = ["--from", "2013-07-09", "--until", "2013-07-10"]
+
+
+@pytest.fixture
+def url(servers: Servers) -> str:
+    return servers.get("embedded").url
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the demo in a directory and a process group of its own."""
+    started: list[subprocess.Popen[str]] = []
+    environment = {name: value for name, value in os.environ.items() if name != "OCTAVO_URL"}
+
+    def start_demo(*arguments: str, stream: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=tmp_path,
+            env={**environment, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
+            text=True,
+            start_new_session=True,
+            stdin=stream,
+            stdout=stream,
+            stderr=stream,
+        )
+        started.append(process)
+        return process
+
+    yield start_demo
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        with process:
+            process.wait()
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Send what Ctrl-C sends: SIGINT to the whole foreground group."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def complaint(*arguments: str) -> str:
+    """Run the demo with bad arguments and return its error as one line."""
+    result = CliRunner().invoke(app, ["demo", *arguments])
+    assert result.exit_code == 2
+    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.stderr).split())
+
+
+@pytest.mark.parametrize("value", ["fast", "0", "-1", "nan", "inf", ""])
+def test_a_speed_that_is_none_is_refused_by_name(value: str) -> None:
+    text = complaint("--speed", value)
+
+    assert "'--speed'" in text
+    assert repr(value) in text
+
+
+@pytest.mark.parametrize("flag", ["--from", "--until"])
+@pytest.mark.parametrize("value", ["yesterday", "2013-02-30", "12:00"])
+def test_a_time_that_is_none_is_refused_by_name(flag: str, value: str) -> None:
+    text = complaint(flag, value)
+
+    assert f"'{flag}'" in text
+    assert repr(value) in text
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        ["--from", "2014-01-01"],
+        ["--until", "2013-07-07"],
+        ["--from", "2013-07-10", "--until", "2013-07-10"],
+    ],
+    ids=str,
+)
+def test_a_window_without_flights_is_refused_and_told_what_there_is(window: list[str]) -> None:
+    text = complaint(*window)
+
+    assert "'--from' / '--until'" in text
+    assert "7 to 13 July 2013" in text
+
+
+def test_a_malformed_url_is_refused_by_name() -> None:
+    assert "'--url'" in complaint("--url", "http://example.com")
+
+
+def test_a_server_that_is_not_there_is_an_error_without_a_traceback(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["demo", "--url", f"unix://{tmp_path}/none.sock"])
+
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("octavo demo: ")
+
+
+def test_plain_output_is_the_same_each_time(url: str) -> None:
+    outputs = [
+        CliRunner().invoke(app, ["demo", "--plain", "--speed", speed, "--url", url, *ONE_DAY])
+        for speed in ("max", "max", "1000000")
+    ]
+
+    assert {output.exit_code for output in outputs} == {0}
+    assert len({output.stdout for output in outputs}) == 1
+
+
+def test_plain_output_has_a_line_every_six_hours_and_then_the_boards(url: str) -> None:
+    result = CliRunner().invoke(app, ["demo", "--plain", "--speed", "max", "--url", url, *ONE_DAY])
+
+    head, *updates = result.stdout.split("\n\n")[0].splitlines()
+    assert head.count("|") == 3
+    assert [line.partition(" | ")[0][-5:] for line in updates[:3]] == ["10:00", "16:00", "22:00"]
+    assert "-" in updates[0].split(" | ")
+    assert re.search(
+        r"^Busiest routes \(departures\)\n   1  \w{3}-\w{3}  ", result.stdout, re.MULTILINE
+    )
+    assert re.search(r"^ *=\d+  \w{3}-\w{3}  .* \d+$", result.stdout, re.MULTILINE)
+    assert result.stdout.endswith("round trips\n")
+
+
+def test_without_a_terminal_the_output_is_plain(url: str) -> None:
+    arguments = ["demo", "--speed", "max", "--url", url, *ONE_DAY]
+
+    assert (
+        CliRunner().invoke(app, arguments).stdout
+        == CliRunner().invoke(app, [*arguments, "--plain"]).stdout
+    )
+
+
+def test_plain_needs_no_rich() -> None:
+    code = "import sys, octavo.demo.plain, octavo.demo.view; sys.exit('rich' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_ctrl_c_ends_plain_output_and_lets_go_of_the_embedded_server(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = start("--plain", "--speed", "60")
+    assert process.stdout
+    assert process.stdout.readline().startswith("time |")
+
+    interrupt(process)
+    _, errors = process.communicate(timeout=15)
+
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    wait_until(lambda: is_free(tmp_path / ".octavo" / "server.lock"), "the server stops")
+
+
+def is_free(lock: Path) -> bool:
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def test_ctrl_c_gives_the_terminal_back(
+    start: Callable[..., subprocess.Popen[str]], url: str
+) -> None:
+    master, slave = pty.openpty()
+    process = start("--url", url, stream=slave)
+    os.close(slave)
+    screen = bytearray()
+
+    def seen(text: str) -> bool:
+        screen.extend(os.read(master, 65536))
+        return text.encode() in screen
+
+    wait_until(lambda: seen("Busiest routes"), "the boards are drawn")
+    interrupt(process)
+    with suppress(OSError):  # Linux says EIO when nobody has the other end any more
+        while not seen("the end"):
+            pass
+    os.close(master)
+
+    assert process.wait(timeout=15) == 130
+    live, _, left = bytes(screen).rpartition(b"\x1b[?1049l")
+    assert b"\x1b[?1049h" in live
+    assert live.rfind(b"\x1b[?25h") > live.rfind(b"\x1b[?25l")
+    assert b"Busiest routes" in left
+    assert b"Traceback" not in screen

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import octavo
+from octavo.demo.flights import NEW_YORK, Flight, load
+from octavo.demo.replay import MINIMUM, ON_TIME, Boards, Replay, by_minute, moments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from octavo import Octavo, Sync
+    from octavo.leaderboards import Entry
+    from octavo.testing.proxy import WireProxy
+    from tests.fix_servers import Server, Servers
+
+S = TypeVar("S", float, tuple[float, ...])
+
+DAY = datetime(2013, 7, 9, tzinfo=NEW_YORK)
+ONE_DAY = load(DAY, DAY + timedelta(days=1))
+
+
+def summed(changes: Iterable[tuple[str, int]]) -> dict[str, float]:
+    """Sum up by member; who reached the sum first comes first."""
+    sums: dict[str, float] = {}
+    for member, by in changes:
+        sums[member] = sums.pop(member, 0) + by
+    return sums
+
+
+def ranked(scores: dict[str, S]) -> list[tuple[float, str, S]]:
+    """Rank by competition: one more than there are better ones."""
+    return [
+        (1 + sum(other > score for other in scores.values()), member, score)
+        for member, score in sorted(scores.items(), key=lambda item: item[1], reverse=True)
+    ]
+
+
+def expected(flights: list[Flight]) -> tuple[list[object], list[object], list[object]]:
+    """What the boards must hold in the end, from the flights alone."""
+    left = sorted((f for f in flights if f.departed), key=lambda f: f.departed or f.scheduled)
+    late = [(f.tail or "", f.departure_delay or 0) for f in left if (f.departure_delay or 0) > 0]
+    arrivals = defaultdict[str, list[int]](list)
+    for flight in flights:
+        if flight.arrival_delay is not None:
+            arrivals[flight.carrier].append(flight.arrival_delay)
+    shares: dict[str, tuple[float, ...]] = {
+        carrier: (sum(delay <= 15 for delay in delays) / len(delays), len(delays))
+        for carrier, delays in arrivals.items()
+        if len(delays) >= 30
+    }
+    return [*ranked(summed((f.route, 1) for f in left))], [*ranked(shares)], [*ranked(summed(late))]
+
+
+def held(db: Octavo[Sync]) -> tuple[list[object], list[object], list[object]]:
+    """All rows of the boards, as the server ranks them."""
+
+    def row(entry: Entry) -> object:
+        return entry.rank, entry.member, entry.scores or entry.score
+
+    boards = Boards(db)
+    routes, carriers, aircraft = (
+        [row(entry) for entry in board]
+        for board in (boards.routes, boards.carriers, boards.aircraft)
+    )
+    return routes, carriers, aircraft
+
+
+def test_a_full_replay_ends_with_the_boards_that_plain_python_computes(
+    servers: Servers, prefix: str
+) -> None:
+    flights = load()
+
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
+        replay = Replay(db, flights)
+        replay.advance(replay.last)
+
+        assert held(db) == expected(flights)
+    assert replay.departures == sum(f.departed is not None for f in flights) == 6430
+    assert replay.arrivals == sum(f.arrived is not None for f in flights) == 6352
+
+
+def test_a_day_ends_the_same_on_every_kind_of_server(server: Server, prefix: str) -> None:
+    with octavo.connect(server.url, prefix=prefix) as db:
+        replay = Replay(db, ONE_DAY)
+        replay.advance(replay.last)
+
+        assert held(db) == expected(ONE_DAY)
+
+
+def test_the_week_has_shared_ranks_to_show() -> None:
+    routes, _, aircraft = expected(load())
+
+    for board in (routes, aircraft):
+        assert len({row[0] for row in board}) < len(board)  # type: ignore[index]
+
+
+def test_at_noon_the_boards_know_the_morning_only(servers: Servers, prefix: str) -> None:
+    noon = DAY + timedelta(hours=12)
+
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
+        replay = Replay(db, ONE_DAY)
+        replay.advance(noon)
+
+        departed = sum(entry.score for entry in Boards(db).routes)
+    assert departed == replay.departures
+    assert departed == sum(f.departed is not None and f.departed <= noon for f in ONE_DAY)
+    assert replay.arrivals == sum(f.arrived is not None and f.arrived <= noon for f in ONE_DAY)
+
+
+def test_a_carrier_is_ranked_from_its_thirtieth_arrival_on(servers: Servers, prefix: str) -> None:
+    delays = [0] * (MINIMUM - 2) + [ON_TIME, ON_TIME + 1]
+    flights = [arrival(DAY + timedelta(minutes=i), delay) for i, delay in enumerate(delays)]
+
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
+        replay = Replay(db, flights)
+        board = Boards(db).carriers
+        replay.advance(replay.last - timedelta(minutes=1))
+        before = board.count()
+        replay.advance(replay.last)
+
+        assert before == 0
+        assert [entry.scores for entry in board] == [((MINIMUM - 1) / MINIMUM, MINIMUM)]
+
+
+def arrival(moment: datetime, delay: int) -> Flight:
+    return Flight(DAY, DAY, moment, delay, "AA", 1, "N1", "JFK", "LAX", 340, 2475)
+
+
+def test_a_new_replay_begins_with_empty_boards(servers: Servers, prefix: str) -> None:
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
+        earlier = Replay(db, ONE_DAY)
+        earlier.advance(earlier.last)
+        Replay(db, ONE_DAY).clear()
+
+        assert held(db) == ([], [], [])
+
+
+def test_a_simulated_minute_and_a_look_at_all_boards_are_one_round_trip_each(
+    proxy: WireProxy, prefix: str
+) -> None:
+    with octavo.connect(proxy.url, prefix=prefix) as db:
+        replay = Replay(db, ONE_DAY)
+        replay.clear()
+
+        for minute in by_minute(ONE_DAY)[:200]:
+            proxy.reset()
+            replay.advance(minute.start)
+            # Arrivals of carriers with too few of them write nothing.
+            assert proxy.round_trips == 1 or (proxy.round_trips == 0 and not minute.departures)
+            proxy.reset()
+            replay.standings(10)
+            assert proxy.round_trips == 1
+
+
+def test_minutes_come_in_order_and_hold_every_departure_and_arrival_once() -> None:
+    minutes = by_minute(ONE_DAY)
+
+    starts = [minute.start for minute in minutes]
+    assert starts == sorted(set(starts))
+    assert sorted((f.number, f.carrier) for minute in minutes for f in minute.departures) == sorted(
+        (f.number, f.carrier) for f in ONE_DAY if f.departed
+    )
+    assert all(f.arrived == minute.start for minute in minutes for f in minute.arrivals)
+    assert sum(len(minute.arrivals) for minute in minutes) == sum(
+        f.arrived is not None for f in ONE_DAY
+    )
+
+
+def test_moments_end_with_the_last_however_the_steps_fall() -> None:
+    first, last = DAY + timedelta(minutes=56), DAY + timedelta(minutes=150)
+
+    steps = list(moments(first, last, timedelta(hours=1), math.inf))
+
+    assert steps == [DAY + timedelta(minutes=minutes) for minutes in (60, 120, 150)]
+
+
+def test_moments_come_when_they_are_due() -> None:
+    began = time.monotonic()
+
+    for moment in moments(DAY, DAY + timedelta(hours=2), timedelta(minutes=20), 36_000):
+        assert time.monotonic() - began >= (moment - DAY).total_seconds() / 36_000
+    assert time.monotonic() - began < 2

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import io
+import math
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+import octavo
+from octavo.demo import terminal
+from octavo.demo.flights import NEW_YORK, load
+from octavo.demo.replay import Replay
+from octavo.demo.view import Panel, Row, View
+
+if TYPE_CHECKING:
+    from tests.fix_servers import Servers
+
+PANELS = [
+    Panel(
+        title,
+        "departures",
+        [
+            Row("1", "new", "JFK-LAX  Los Angeles Intl", "225"),
+            Row("=2", "up", "LGA-ATL  Hartsfield Jackson Atlanta Intl", "184"),
+            Row("=2", "down", "LGA-ORD  Chicago Ohare Intl", "184"),
+        ],
+    )
+    for title in ("Busiest routes", "Most punctual carriers", "Most delayed aircraft")
+]
+
+
+def drawn(width: int, *, encoding: str = "utf-8", panels: list[Panel] = PANELS) -> str:
+    console = Console(
+        file=io.TextIOWrapper(io.BytesIO(), encoding), width=width, height=24, force_terminal=True
+    )
+    with console.capture() as capture:
+        console.print(terminal.render(panels, "Tue 09 Jul 2013 12:00", "3 events/s", console))
+    return capture.get()
+
+
+@pytest.fixture(autouse=True)
+def _no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+def test_a_wide_terminal_has_the_boards_side_by_side() -> None:
+    row = next(line for line in drawn(150).splitlines() if "JFK-LAX" in line)
+
+    assert row.count("JFK-LAX  Los Angeles Intl") == 3
+
+
+def test_a_narrow_terminal_has_them_one_below_the_other() -> None:
+    titles = [line for line in drawn(60).splitlines() if "─ Most" in line or "─ Busiest" in line]
+
+    assert len(titles) == 3
+
+
+@pytest.mark.parametrize("width", [12, 20, 40, 71, 72, 80, 120, 250])
+def test_nothing_is_wider_than_the_terminal(width: int) -> None:
+    lines = drawn(width).replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
+
+    assert max(cell_len(line) for line in lines.splitlines()) <= width
+
+
+def test_ranks_ties_and_movements_show() -> None:
+    text = drawn(150)
+
+    assert all(sign in text for sign in ("●   1 ", "▲  =2 ", "▼  =2 "))
+
+
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = drawn(150)
+    monkeypatch.delenv("NO_COLOR")
+
+    assert "\x1b[3" not in without
+    assert "\x1b[32m" in drawn(150)
+
+
+def test_a_terminal_without_unicode_gets_signs_it_can_show() -> None:
+    narrow, text = drawn(60, encoding="ascii"), drawn(150, encoding="ascii")
+
+    assert (narrow + text).isascii()
+    assert all(sign in text for sign in ("*   1 ", "^  =2 ", "v  =2 "))
+
+
+def test_boards_may_be_empty() -> None:
+    assert "Busiest routes" in drawn(80, panels=[panel._replace(rows=[]) for panel in PANELS])
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (50, 24), (72, 6)])
+def test_the_screen_is_never_taller_than_the_terminal(width: int, height: int) -> None:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
+    rows = terminal.rows_that_fit(console)
+    many = [panel._replace(rows=panel.rows[:1] * rows) for panel in PANELS]
+
+    with console.capture() as capture:
+        console.print(terminal.render(many, "now", "", console))
+
+    assert len(capture.get().splitlines()) <= height
+
+
+def test_the_last_boards_stay_when_the_replay_is_over(servers: Servers, prefix: str) -> None:
+    start = datetime(2013, 7, 9, tzinfo=NEW_YORK)
+    flights = load(start, start + timedelta(hours=8))
+    console = Console(file=io.StringIO(), width=120, height=24, force_terminal=True)
+
+    with (
+        octavo.connect(servers.get("embedded").url, prefix=prefix) as db,
+        console.capture() as all_,
+    ):
+        terminal.play(Replay(db, flights), View(flights), math.inf, console)
+
+    live, _, left = all_.get().rpartition("\x1b[?1049l")
+    assert "\x1b[?25h" in live
+    assert "Busiest routes" in left
+    assert f"{sum(f.departed is not None for f in flights)} departures" in left
