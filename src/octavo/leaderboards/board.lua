@@ -9,6 +9,7 @@ end
 
 -- The values of many fields; unpack() takes some thousands at a time.
 local function fields(hash, names)
+  if #names <= 4000 then return redis.call('HMGET', hash, unpack(names)) end
   local values = {}
   for at = 1, #names, 4000 do
     local some = redis.call('HMGET', hash, unpack(names, at, math.min(at + 3999, #names)))

@@ -1,4 +1,4 @@
--- columns.lua: numbers as 8 bytes that order like them, for the columns after the first
+-- columns.lua: numbers as 8 bytes that order like them, for the columns after the first, and sums
 -- The sign bit of a positive float64 is set, all bits of a negative one are inverted.
 
 local function inverted(word)
@@ -14,4 +14,21 @@ end
 local function decode(word)
   if string.byte(word) < 128 then return struct.unpack('>d', inverted(word)) end
   return struct.unpack('>d', string.char(string.byte(word) - 128) .. string.sub(word, 2))
+end
+
+-- The text of a sum, or nil where a float64 cannot hold it.
+local function sum_of(old, by)
+  local sum = old + by
+  if sum - sum ~= 0 or (by + 0 ~= 0 and sum == old + 0) then return nil end
+  return text(sum)
+end
+
+local function columns_sum(old, by)
+  local words = {}
+  for i = 1, #old, 8 do
+    local sum = sum_of(decode(string.sub(old, i, i + 7)), decode(string.sub(by, i, i + 7)))
+    if not sum then return nil end
+    words[#words + 1] = encode(sum)
+  end
+  return table.concat(words)
 end

@@ -516,9 +516,9 @@ def _only(submissions: list[Submission]) -> Submission:
     return submissions[0]
 
 
-def _rank(raw: Any) -> float:
+def _rank(raw: bytes | float) -> float:
     # Fractional ranks come as text: a script's numbers arrive as integers.
-    return float(raw) if isinstance(raw, bytes) else int(raw)
+    return float(raw) if isinstance(raw, bytes) else raw
 
 
 def _rank_of_only(reply: list[Any]) -> float | None:

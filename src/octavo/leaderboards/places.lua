@@ -43,11 +43,11 @@ end
 
 -- The rank of what stands on the board under `key`, by any of the five methods.
 local function rank_of(method, scores, ties, key, score, columns)
+  if method == 'competition' then return standing_before(scores, score, columns, false) + 1 end
   if method == 'ordinal' then return redis.call('ZRANK', scores, key) + 1 end
   if method == 'dense' then return redis.call('ZRANK', ties, tie_name(score, columns)) + 1 end
   if method == 'modified' then return standing_before(scores, score, columns, true) end
   local better = standing_before(scores, score, columns, false)
-  if method == 'competition' then return better + 1 end
   return text((better + 1 + standing_before(scores, score, columns, true)) / 2)
 end
 
