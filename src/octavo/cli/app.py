@@ -11,7 +11,7 @@ from octavo.cli.demo import demo
 from octavo.cli.doctor import doctor
 from octavo.cli.server import server
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(demo)
 app.command()(server)
 app.command()(doctor)
