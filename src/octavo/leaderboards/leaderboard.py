@@ -89,9 +89,9 @@ class Leaderboard(Job[M]):
         super().__init__(engine)
         self._keys = Layout.of(base)
         self._scale = Scale(order)
-        self._keep = _option("keep", keep, get_args(Keep))
+        self._keep: Keep = _option("keep", keep, get_args(Keep))
         self._method: RankMethod = _option("rank", rank, RANK_METHODS)
-        self._ties = _option("ties", ties, get_args(Ties))
+        self._ties: Ties = _option("ties", ties, get_args(Ties))
         self._page_size = _whole("page_size", page_size, 1)
         self._once = once
         self._columns = _COLUMN * (self._scale.width - 1)
@@ -135,9 +135,7 @@ class Leaderboard(Job[M]):
         return command if pairs else answer([])
 
     @operation
-    def increment(
-        self, member: str, by: Score = 1, *, data: object = None
-    ) -> Command[Submission]:
+    def increment(self, member: str, by: Score = 1, *, data: object = None) -> Command[Submission]:
         """Add to a member's score, whatever `keep` says; a new member starts at 0. O(log N).
 
         Raises:
@@ -158,7 +156,7 @@ class Leaderboard(Job[M]):
         if not members:
             return answer(0)
         names = [_member("members", member) for member in members]
-        args = (self._config, self._prefix, self._columns, *names)
+        args: tuple[Word, ...] = (self._config, self._prefix, self._columns, *names)
         return self._once_if_asked(REMOVE)(self._keys, args, int)
 
     @operation
@@ -222,9 +220,8 @@ class Leaderboard(Job[M]):
     @operation
     def ranks_of(self, members: Iterable[str]) -> Command[list[Entry]]:
         """Return those of the members that are on the board, best first. O(M log N)."""
-        if isinstance(members, str) or not isinstance(members, Iterable):
-            raise TypeError(f"members must be several names, not {members!r}")
-        names = list(dict.fromkeys(_member("members", member) for member in members))
+        several = _several("members", members)
+        names = list(dict.fromkeys(_member("members", member) for member in several))
         if not names:
             return answer([])
 
@@ -371,11 +368,9 @@ class Leaderboard(Job[M]):
         number, edges = "", []
         if isinstance(bins, int):
             number = str(_whole("bins", bins, 1))
-        elif isinstance(bins, str) or not isinstance(bins, Iterable):
-            raise TypeError(f"bins must be an int or ascending bounds, not {bins!r}")
         else:
-            edges = [self._bound("bins", edge) for edge in bins]
-            if len(edges) < 2 or sorted({*edges}) != edges[:: int(first)]:
+            edges = [self._bound("bins", edge) for edge in _several("bins", bins)]
+            if not edges[1:] or sorted({*edges}) != edges[:: int(first)]:
                 raise ValueError(f"bins must be two or more ascending bounds, not {bins!r}")
 
         def read(reply: list[Any]) -> list[Bin]:
@@ -412,7 +407,7 @@ class Leaderboard(Job[M]):
             self._keys, args, lambda reply: read([self._submission(*row) for row in reply])
         )
 
-    def _submission(
+    def _submission(  # noqa: PLR0917 - the columns of a reply
         self,
         accepted: int,
         key: bytes,
@@ -426,7 +421,7 @@ class Leaderboard(Job[M]):
         member = key[self._prefix :].decode()
         if old_key is None or old_place is None:
             score, scores = scale.score(place), scale.scores(place, key)
-            return Submission(member, True, score, None, _rank(rank), None, True, scores)
+            return Submission(member, True, score, None, _rank(rank), None, True, scores)  # noqa: FBT003
         before = (float(old_place), old_key[: self._columns])
         return Submission(
             member,
@@ -536,12 +531,18 @@ def _member(parameter: str, value: str) -> bytes:
         raise ValueError(f"{parameter} is not valid Unicode text: {value!r}") from None
 
 
+def _several(parameter: str, values: object) -> Iterable[Any]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{parameter} must be several, not {values!r}")
+    return values
+
+
 def _pairs(
     scores: Mapping[str, Score] | Iterable[tuple[str, Score]],
 ) -> list[tuple[str, Score]]:
     try:
-        pairs = scores.items() if isinstance(scores, Mapping) else scores
-        return [(member, score) for member, score in pairs]
+        given: Any = scores
+        return [(m, score) for m, score in (given.items() if isinstance(given, Mapping) else given)]
     except (TypeError, ValueError) as error:
         raise TypeError(f"scores must be pairs of member and score: {error}") from error
 

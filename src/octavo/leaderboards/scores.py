@@ -1,4 +1,4 @@
-"""Scores and places: what users give, what the sorted set holds, and back without losing a digit."""
+"""Scores and places: what users give and what the sorted set holds, without losing a digit."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class Scale:
         if isinstance(score, str | bytes) or not isinstance(score, Sequence):
             raise TypeError(f"{parameter} must be {self.width} numbers, not {score!r}")
         if len(score) != self.width:
-            raise ValueError(f"{parameter} must be {self.width} numbers, not {len(score)}: {score!r}")
+            raise ValueError(
+                f"{parameter} must be {self.width} numbers, not {len(score)}: {score!r}"
+            )
         return tuple(
             exact(f"{parameter}[{i}]", value) * sign + 0.0
             for i, (value, sign) in enumerate(zip(score, self.signs, strict=True))
