@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from octavo.engine.batch import Collector, raise_errors
@@ -10,6 +9,8 @@ from octavo.engine.command import Async, Batch, Job, M, Sync, flow
 from octavo.engine.keys import key_base
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from octavo.doctor import Report
     from octavo.engine.aio import AsyncEngine
     from octavo.engine.command import Engine

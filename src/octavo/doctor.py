@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from octavo.engine.command import Command
 from octavo.errors import OctavoError, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 Level = Literal["ok", "warning", "error"]
 
@@ -58,7 +60,12 @@ async def examine(kind: str) -> Report:
     clustered = info.get("cluster_enabled") == "1"
     if clustered:
         info |= await _ask(_parse_info, b"CLUSTER", b"INFO")
-    findings += [_version(info), _topology(info, clustered=clustered, kind=kind), *_eviction(info), *_memory(info)]
+    findings += [
+        _version(info),
+        _topology(info, clustered=clustered, kind=kind),
+        *_eviction(info),
+        *_memory(info),
+    ]
     findings += _persistence(info)
     for check, probe in (("RESP3", _resp3), ("scripts", _scripts), ("clock", _clock)):
         try:
@@ -68,7 +75,7 @@ async def examine(kind: str) -> Report:
     return Report(findings)
 
 
-async def _ask(read: Callable[[Any], Any], *words: bytes | str | int) -> Any:
+async def _ask(read: Callable[[Any], Any], *words: bytes | str) -> Any:
     return await Command(words, (), read, idempotent=True)
 
 
@@ -152,14 +159,14 @@ def _persistence(info: Info) -> Iterator[Finding]:
 
 async def _resp3() -> Finding:
     hello: dict[bytes, Any] = await _ask(dict, b"HELLO")
-    if hello.get(b"proto") == 3:  # noqa: PLR2004 - RESP3
+    if hello.get(b"proto") == 3:
         return Finding("RESP3", "ok", "spoken")
     return Finding("RESP3", "error", "not spoken", "upgrade the server, or the proxy before it")
 
 
 async def _scripts() -> Finding:
     source = b"return {redis.call('TIME')[1], struct.pack('>I2', 1), cmsgpack.pack(1)}"
-    await _ask(list, b"EVAL", source, 0)
+    await _ask(list, b"EVAL", source, b"0")
     return Finding("scripts", "ok", "run, with struct, cmsgpack and TIME")
 
 

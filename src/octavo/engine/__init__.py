@@ -1,0 +1,1 @@
+"""How commands travel. Knows no job."""

@@ -13,10 +13,19 @@ import os
 import time
 import weakref
 from collections import deque
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from octavo.engine.command import MISSING, PING, CallUser, Command, Sleep, WaitFor, not_an_effect
+from octavo.engine.command import (
+    MISSING,
+    PING,
+    CallUser,
+    Command,
+    Effect,
+    Sleep,
+    WaitFor,
+    not_an_effect,
+)
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete
 from octavo.engine.wire import ASKING, NOTHING, ProtocolError, Push, pack, parser, words_for
 from octavo.errors import OctavoError
@@ -46,8 +55,9 @@ class Channel(asyncio.Protocol):
     def __init__(self, connection: AbstractConnection, limit: int) -> None:
         self._loop = asyncio.get_running_loop()
         # The writer is kept: a StreamWriter that is collected closes its transport.
-        self._writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
-        connection._reader = connection._writer = None  # noqa: SLF001 - it is ours now
+        opened: Any = connection
+        self._writer: asyncio.StreamWriter = opened._writer  # noqa: SLF001
+        opened._reader = opened._writer = None  # noqa: SLF001 - it is ours now
         self._transport = cast("asyncio.Transport", self._writer.transport)
         self._transport.set_protocol(self)
         self._limit = limit
@@ -470,7 +480,9 @@ class AsyncEngine:
         for parcel, count in zip(parcels, counts, strict=True):
             start, end = end, end + count
             answered = end <= len(replies)
-            following.extend(parcel.settle(replies[start:end]) if answered else parcel.lose(failure))
+            following.extend(
+                parcel.settle(replies[start:end]) if answered else parcel.lose(failure)
+            )
         return following
 
     async def drive(
@@ -486,7 +498,7 @@ class AsyncEngine:
             return await self._drive(name, method(*args, **kwargs))
 
     async def _drive(self, name: str, steps: Coroutine[Any, Any, Any]) -> Any:
-        result: Any = None
+        result: object = None
         error: BaseException | None = None
         cancelled = False
         try:
@@ -505,7 +517,7 @@ class AsyncEngine:
         finally:
             steps.close()
 
-    async def _perform(self, name: str, awaited: object) -> Any:
+    async def _perform(self, name: str, awaited: Command[Any] | Effect[Any]) -> Any:
         match awaited:
             case Command():
                 return await self.run(name, awaited)
@@ -600,10 +612,8 @@ def pack_behind(command: Command[Any]) -> bytes:
 
 def _start(generator: AsyncGenerator[None]) -> None:
     """Run an async generator to its first yield, without an event loop's turn."""
-    try:
+    with suppress(StopIteration):
         generator.__anext__().__await__().__next__()
-    except StopIteration:
-        pass
 
 
 async def _to_the_end(step: Coroutine[Any, Any, Any]) -> Any:

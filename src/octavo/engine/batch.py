@@ -155,7 +155,9 @@ class Transaction(Parcel):
         results = replies[-1]
         if isinstance(results, ReplyError):
             # EXECABORT only says that something was refused; what, stands before it.
-            self._attempt().refused(next(reply for reply in replies if isinstance(reply, ReplyError)))
+            self._attempt().refused(
+                next(reply for reply in replies if isinstance(reply, ReplyError))
+            )
             return (self,)
         for result in results:
             # A script meets a read-only node inside EXEC. No write took place: all may go again.

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
     from typing import Self, overload
 
     from octavo.engine.script import Script
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 P = ParamSpec("P")
 
-Word = bytes | str | int | float
+# Not numbers: hiredis 3.5 crashes when a signal handler raises while it prints one.
+Word = bytes | str
 
 
 class Face:

@@ -53,7 +53,8 @@ _BY_CODE: dict[str, type[errors.OctavoError]] = {
     # Our own scripts begin their refusals with these.
     "MISMATCH": errors.ConfigMismatch,
     "PRECISION": errors.PrecisionLost,
-} | dict.fromkeys(_COME_BACK, errors.Unavailable)
+    **dict.fromkeys(_COME_BACK, errors.Unavailable),
+}
 
 
 def comes_back(error: ReplyError) -> bool:
@@ -181,7 +182,7 @@ class Attempt:
 
     def _again(self, *, at_once: bool = False) -> None:
         longest = min(LONGEST_DELAY, FIRST_DELAY * 2**self.tries)
-        self.delay = 0.0 if at_once else random.uniform(longest / 2, longest)
+        self.delay = 0.0 if at_once else random.uniform(longest / 2, longest)  # noqa: S311 - jitter
         self.refresh = False
         self.drop = False
         self.asked = None

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Argument = Word | int | float
+
 ONCE_TTL = 60.0
 """Seconds for which a once-script remembers its reply: longer than any deadline."""
 
@@ -60,11 +62,15 @@ class Script:
         return _sha(self.source)
 
     def __call__(
-        self, keys: tuple[bytes, ...], args: Sequence[Word], read: Callable[[Any], T]
+        self, keys: tuple[bytes, ...], args: Sequence[Argument], read: Callable[[Any], T]
     ) -> Command[T]:
-        """Return the Command that runs the script with these keys and arguments."""
+        """Return the Command that runs the script with these keys and arguments.
+
+        A float is sent with every digit that it needs to be read back as the same number.
+        """
+        words = [arg if isinstance(arg, (str, bytes)) else repr(arg) for arg in args]
         return Command(
-            (b"EVALSHA", self.sha, len(keys), *keys, *args),
+            (b"EVALSHA", self.sha, str(len(keys)), *keys, *words),
             keys,
             read,
             idempotent=self.idempotent,
@@ -102,7 +108,7 @@ class OnceScript(Script):
         return _ONCE.format(body=self._text(self.path)).encode()
 
     def __call__(
-        self, keys: tuple[bytes, ...], args: Sequence[Word], read: Callable[[Any], T]
+        self, keys: tuple[bytes, ...], args: Sequence[Argument], read: Callable[[Any], T]
     ) -> Command[T]:
         """Return a Command with an attempt id of its own."""
         attempt = keys[0] + b":once:" + os.urandom(16).hex().encode()

@@ -10,9 +10,18 @@ import time
 import weakref
 from collections import deque
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from octavo.engine.command import MISSING, PING, CallUser, Command, Sleep, WaitFor, not_an_effect
+from octavo.engine.command import (
+    MISSING,
+    PING,
+    CallUser,
+    Command,
+    Effect,
+    Sleep,
+    WaitFor,
+    not_an_effect,
+)
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete
 from octavo.engine.wire import ASKING, NOTHING, ProtocolError, Push, pack, parser, words_for
 from octavo.errors import OctavoError
@@ -43,9 +52,9 @@ class Wire:
     __slots__ = ("_connection", "_kernel", "_parser", "_sock", "_timeout", "scripts", "used")
 
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
-        self._connection = connection
         # The engine works below redis-py's commands, on the socket it opened.
-        self._sock: Any = cast("Any", connection)._sock  # noqa: SLF001
+        self._connection: Any = connection
+        self._sock: Any = self._connection._sock  # noqa: SLF001
         self._parser = parser()
         # A Python timeout costs a poll() before every send and recv; the kernel's own costs
         # nothing. TLS and gevent wait in user space and need Python's.
@@ -268,9 +277,7 @@ class SyncEngine:
                 following = self._exchange_all(groups, deadline)
             wave = following
 
-    def _exchange_all(
-        self, groups: dict[Endpoint, list[Parcel]], deadline: float
-    ) -> list[Parcel]:
+    def _exchange_all(self, groups: dict[Endpoint, list[Parcel]], deadline: float) -> list[Parcel]:
         under_way: list[tuple[Node, Wire, list[Parcel], list[int]]] = []
         following: list[Parcel] = []
         try:
@@ -347,7 +354,7 @@ class SyncEngine:
         finally:
             steps.close()
 
-    def _perform(self, name: str, awaited: object) -> Any:
+    def _perform(self, name: str, awaited: Command[Any] | Effect[Any]) -> Any:
         match awaited:
             case Command():
                 return self.run(name, awaited)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from contextlib import AbstractContextManager
 
 
@@ -20,6 +20,7 @@ class Telemetry(Protocol):
 
     def __call__(self, operation: str, /) -> AbstractContextManager[object]:
         """Return the context manager that an operation (`leaderboard.submit`) runs in."""
+        ...
 
 
 class OpenTelemetry:
@@ -42,14 +43,16 @@ class OpenTelemetry:
         except ImportError as error:
             raise ImportError("OpenTelemetry is missing: pip install 'octavo[otel]'") from error
         self._tracer = trace.get_tracer("octavo", tracer_provider=tracer_provider)
-        self._duration = metrics.get_meter("octavo", meter_provider=meter_provider).create_histogram(
+        self._duration = metrics.get_meter(
+            "octavo", meter_provider=meter_provider
+        ).create_histogram(
             "db.client.operation.duration", unit="s", description="Duration of octavo operations."
         )
         self._kind = trace.SpanKind.CLIENT
         self._error = trace.StatusCode.ERROR
 
     @contextmanager
-    def __call__(self, operation: str, /) -> Iterator[None]:
+    def __call__(self, operation: str, /) -> Generator[None]:
         """Stand around one operation."""
         attributes = {"db.system.name": "redis", "db.operation.name": operation}
         started = time.perf_counter()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis.asyncio.connection as redis_async
 import redis.connection as redis_sync
@@ -143,7 +143,7 @@ class Topology(ABC):
         """Replace what another thread of the parent may have held at the fork."""
         self._lock = threading.Lock()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most hold nothing open
         """Let go of what is held open."""
 
     def _at(self, host: str, port: int) -> Endpoint:
@@ -151,9 +151,7 @@ class Topology(ABC):
 
     def _endpoint(self, address: str, **where: Any) -> Endpoint:
         if address not in self._endpoints:
-            self._endpoints[address] = Endpoint(
-                address, self._options | where, tls=self.target.tls
-            )
+            self._endpoints[address] = Endpoint(address, self._options | where, tls=self.target.tls)
         return self._endpoints[address]
 
 
@@ -222,7 +220,7 @@ class Sentinels(Topology):
             sentinel_kwargs=tls | self.target.sentinel_options | self._discovery,
         )
         try:
-            self._primary = self._at(*sentinel.discover_master(self.target.service))
+            self._primary = self._at(*cast("Any", sentinel).discover_master(self.target.service))
         finally:
             for client in sentinel.sentinels:
                 client.close()
@@ -242,7 +240,7 @@ class Cluster(Topology):
         known = self._by_slot.get(number)
         if known is None and self._manager is not None:
             try:
-                node = self._manager.get_node_from_slot(number)
+                node: Any = self._manager.get_node_from_slot(number)
             except RedisClusterException:
                 return None
             known = self._by_slot[number] = self._at(node.host, node.port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -86,15 +87,47 @@ def parse_url(url: str) -> Target:
     """
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
+    scheme, parts = _split(url)
+    kind, tls = _SCHEMES[scheme]
+    if kind == "embedded":
+        return _embedded(parts)
+    options = _credentials(parts) | _query(parts, kind, tls=tls)
+    sentinel = {
+        name.removeprefix("sentinel_"): options.pop(name) for name in _SENTINEL & options.keys()
+    }
+    if scheme == "unix":
+        path = unquote(parts.netloc.rpartition("@")[2] + parts.path)
+        if not path:
+            raise ValueError("url names no socket: unix:///path/to/redis.sock")
+        return Target(kind=kind, path=path, options=options)
+    service, db = _path(parts, kind)
+    if db is not None:
+        if "db" in options:
+            raise ValueError("url names a database twice, in its path and as an option")
+        options["db"] = db
+    if kind == "cluster" and options.get("db"):
+        raise ValueError("url names a database, but a cluster has only database 0")
+    return Target(
+        kind=kind,
+        nodes=_nodes(parts, kind),
+        service=service,
+        tls=tls,
+        options=options,
+        sentinel_options=sentinel,
+    )
+
+
+def _split(url: str) -> tuple[str, SplitResult]:
+    """Return the scheme and the parts, or refuse the URL without quoting it: it has a password."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         raise ValueError(
             "url must begin with one of " + ", ".join(f"{known}://" for known in _SCHEMES)
         )
-    # Nothing below may quote what could be a part of a password.
     if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError("url has white space or a control character: percent-encode it")
-    if scheme != "embedded" and "@" in rest[len(rest.split("/")[0].split("?")[0].split("#")[0]) :]:
+    behind_host = re.split(r"[/?#]", rest, maxsplit=1)[1:]
+    if scheme != "embedded" and any("@" in text for text in behind_host):
         raise ValueError("url has an @ behind the host: percent-encode what user and password hold")
     try:
         parts = urlsplit(url)
@@ -102,43 +135,18 @@ def parse_url(url: str) -> Target:
         raise ValueError("url has a malformed host, user or password") from None
     if parts.fragment:
         raise ValueError("url has a fragment (#), which means nothing here")
-    kind, tls = _SCHEMES[scheme]
-    if kind == "embedded":
-        return _embedded(parts)
-    options = _credentials(parts) | _query(parts, kind, tls)
-    sentinel = {
-        name.removeprefix("sentinel_"): options.pop(name) for name in _SENTINEL & options.keys()
-    }
-    path: str | None = None
-    nodes: tuple[tuple[str, int], ...] = ()
-    service: str | None = None
+    return scheme, parts
+
+
+def _path(parts: SplitResult, kind: Kind) -> tuple[str | None, int | None]:
+    """Return the service (of Sentinel) and the database that the path names."""
     segments = [unquote(segment) for segment in parts.path.split("/")[1:] if segment]
-    if scheme == "unix":
-        path = unquote(parts.netloc.rpartition("@")[2] + parts.path)
-        if not path:
-            raise ValueError("url names no socket: unix:///path/to/redis.sock")
-    else:
-        nodes = _nodes(parts, kind)
-        service = segments.pop(0) if kind == "sentinel" and segments else None
-        if kind == "sentinel" and service is None:
-            raise ValueError("url names no service: redis+sentinel://host:port,.../service/db")
-        if segments:
-            if "db" in options:
-                raise ValueError("url names a database twice, in its path and as an option")
-            options["db"] = _db(segments.pop(0))
-        if segments:
-            raise ValueError(f"url has more in its path than a database: {parts.path!r}")
-    if kind == "cluster" and options.get("db"):
-        raise ValueError("url names a database, but a cluster has only database 0")
-    return Target(
-        kind=kind,
-        nodes=nodes,
-        path=path,
-        service=service,
-        tls=tls,
-        options=options,
-        sentinel_options=sentinel,
-    )
+    service = segments.pop(0) if kind == "sentinel" and segments else None
+    if kind == "sentinel" and service is None:
+        raise ValueError("url names no service: redis+sentinel://host:port,.../service/db")
+    if len(segments) > 1:
+        raise ValueError(f"url has more in its path than a database: {parts.path!r}")
+    return service, _db(segments[0]) if segments else None
 
 
 def _embedded(parts: SplitResult) -> Target:
@@ -188,12 +196,18 @@ def _db(text: str) -> int:
     return int(text)
 
 
-def _query(parts: SplitResult, kind: Kind, tls: bool) -> dict[str, Any]:
-    known = _TEXT | {"db"} | (_TLS if tls else set()) | (_SENTINEL if kind == "sentinel" else set())
+def _query(parts: SplitResult, kind: Kind, *, tls: bool) -> dict[str, Any]:
+    known = _TEXT | {"db"}
+    if tls:
+        known |= _TLS
+    if kind == "sentinel":
+        known |= _SENTINEL
     options: dict[str, Any] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in known:
-            raise ValueError(f"url has an unknown option {name!r}; known: {', '.join(sorted(known))}")
+            raise ValueError(
+                f"url has an unknown option {name!r}; known: {', '.join(sorted(known))}"
+            )
         options[name] = _db(value) if name == "db" else value
     for name, meanings in _CHOICES.items():
         if name in options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from octavo.engine.codec import decode, encode
 from octavo.engine.command import Async, Command, Job, M, Sync, answer, operation
@@ -17,7 +17,8 @@ from octavo.leaderboards.records import Bin, Entry, Page, Submission
 from octavo.leaderboards.scores import Order, Scale, Score, exact
 
 if TYPE_CHECKING:
-    from octavo.engine.command import Engine, Word
+    from octavo.engine.command import Engine
+    from octavo.engine.script import Argument
 
 T = TypeVar("T")
 
@@ -156,7 +157,7 @@ class Leaderboard(Job[M]):
         if not members:
             return answer(0)
         names = [_member("members", member) for member in members]
-        args: tuple[Word, ...] = (self._config, self._prefix, self._columns, *names)
+        args: tuple[Argument, ...] = (self._config, self._prefix, self._columns, *names)
         return self._once_if_asked(REMOVE)(self._keys, args, int)
 
     @operation
@@ -287,8 +288,8 @@ class Leaderboard(Job[M]):
         it neither repeats nor hides an entry.
         """
         limit = _whole("limit", limit, 1)
-        first: Word
-        last: Word
+        first: Argument
+        last: Argument
         select, first, last = ("places", 0, limit - 1)
         if cursor is not None:
             select, (first, last) = "after", _parse_cursor(cursor)
@@ -331,7 +332,7 @@ class Leaderboard(Job[M]):
         keys = (self._keys.scores,)
         if (low, high) == (-math.inf, math.inf):
             return Command((b"ZCARD", *keys), keys, int, idempotent=True)
-        words = (b"ZCOUNT", *keys, min(bounds), max(bounds))
+        words = (b"ZCOUNT", *keys, repr(min(bounds)), repr(max(bounds)))
         return Command(words, keys, int, idempotent=True)
 
     @operation
@@ -395,7 +396,7 @@ class Leaderboard(Job[M]):
         parameter: str = "score",
     ) -> Command[T]:
         width = self._scale.width
-        args: list[Word] = [self._config, keep, self._method, self._ties, width]
+        args: list[Argument] = [self._config, keep, self._method, self._ties, width]
         for member, score in pairs:
             name = _member("member", member)
             places = self._scale.places(parameter, score)
@@ -445,7 +446,7 @@ class Leaderboard(Job[M]):
     ) -> Command[T]:
         config, own, prefix, columns = self._context()
         chosen = own if method is None else method
-        args: tuple[Word, ...] = (config, chosen, prefix, columns, wants, *members)
+        args: tuple[Argument, ...] = (config, chosen, prefix, columns, wants, *members)
         return LOOKUP(self._keys, args, read)
 
     def _found(self, row: list[Any] | None) -> Entry | None:
@@ -463,10 +464,10 @@ class Leaderboard(Job[M]):
     def _window(
         self,
         select: str,
-        first: Word,
-        last: Word,
+        first: Argument,
+        last: Argument,
         *,
-        limit: Word = "",
+        limit: Argument = "",
     ) -> Command[list[Entry]]:
         args = (*self._context(), select, first, last, limit)
         return WINDOW(self._keys, args, self._read_window)
@@ -534,7 +535,7 @@ def _member(parameter: str, value: str) -> bytes:
 def _several(parameter: str, values: object) -> Iterable[Any]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{parameter} must be several, not {values!r}")
-    return values
+    return cast("Iterable[Any]", values)
 
 
 def _pairs(
@@ -542,7 +543,8 @@ def _pairs(
 ) -> list[tuple[str, Score]]:
     try:
         given: Any = scores
-        return [(m, score) for m, score in (given.items() if isinstance(given, Mapping) else given)]
+        pairs: Any = cast("Any", given).items() if isinstance(given, Mapping) else given
+        return [(member, score) for member, score in pairs]
     except (TypeError, ValueError) as error:
         raise TypeError(f"scores must be pairs of member and score: {error}") from error
 
@@ -561,7 +563,7 @@ def _whole(parameter: str, value: int, least: int) -> int:
     return min(int(value), _MOST)
 
 
-def _limit(value: int | None) -> Word:
+def _limit(value: int | None) -> Argument:
     return "" if value is None else _whole("limit", value, 1)
 
 
