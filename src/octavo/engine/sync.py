@@ -10,7 +10,7 @@ import time
 import weakref
 from collections import deque
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from octavo.engine.command import (
     MISSING,
@@ -53,7 +53,7 @@ class Wire:
 
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
         # The engine works below redis-py's commands, on the socket it opened.
-        self._connection: Any = connection
+        self._connection = cast("Any", connection)
         self._sock: Any = self._connection._sock  # noqa: SLF001
         self._parser = parser()
         # A Python timeout costs a poll() before every send and recv; the kernel's own costs
