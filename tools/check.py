@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
+DOCS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs", "src")
+
 CHECKS = {
     "ruff": ("-m", "ruff", "check", "--quiet"),
     "format": ("-m", "ruff", "format", "--check", "--quiet"),
@@ -21,7 +23,7 @@ CHECKS = {
     "imports": ("tools/check_imports.py",),
     "headers": ("tools/check_lua.py",),
     "lua": ("tools/lint_lua.py",),
-    "docs": ("-m", "pytest", "-q", "-p", "tools.docs_blocks", "README.md", "docs", "src"),
+    "docs": ("-m", "pytest", "-q", "-p", "tools.docs_blocks", *DOCS),
 }
 
 
