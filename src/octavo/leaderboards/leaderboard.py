@@ -532,7 +532,7 @@ def _member(parameter: str, value: str) -> bytes:
         raise ValueError(f"{parameter} is not valid Unicode text: {value!r}") from None
 
 
-def _several(parameter: str, values: Any) -> Iterable[Any]:
+def _several(parameter: str, values: Any) -> Any:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{parameter} must be several, not {values!r}")
     return values
