@@ -26,30 +26,33 @@ def main() -> int:
     """Lint every script and return 1 if one has a fault."""
     scripts = sorted((ROOT / "src").rglob("*.lua"))
     if luacheck := shutil.which("luacheck"):
-        included = {path.with_name(name) for path in scripts for name in includes(path)}
-        return max([lint(luacheck, path, included=path in included) for path in scripts])
+        return max([lint(luacheck, path, scripts) for path in scripts])
     print("note: luacheck is absent (on Debian: apt install lua-check), so only syntax is checked")
     return compile_all(scripts)
 
 
-def includes(path: Path) -> list[str]:
-    """Return the names of the files that a script includes."""
-    return INCLUDE.findall(path.read_text(encoding="utf-8"))
+def includes(path: Path) -> set[Path]:
+    """Return the files that a script includes."""
+    return {path.with_name(name) for name in INCLUDE.findall(path.read_text(encoding="utf-8"))}
 
 
-def lint(luacheck: str, path: Path, *, included: bool) -> int:
+def lint(luacheck: str, path: Path, scripts: list[Path]) -> int:
     """Return 1 if luacheck finds fault with a script, having printed what.
 
-    A script knows the functions of what it includes; what is included need not use its own.
+    A script knows the functions of what it includes. An included file knows those of what is
+    included beside it, and need not use its own.
     """
+    beside = [files for script in scripts if path in (files := includes(script))]
     known = [
-        name
-        for other in includes(path)
-        for name in FUNCTION.findall(path.with_name(other).read_text(encoding="utf-8"))
+        function
+        for file in includes(path).union(*beside) - {path}
+        for function in FUNCTION.findall(file.read_text(encoding="utf-8"))
     ]
-    options = ["--ignore", "211"] if included else ["--read-globals", *known]
-    command = [luacheck, "--quiet", "--codes", "--no-color", path.relative_to(ROOT), *options]
-    return min(1, subprocess.run(command, cwd=ROOT, check=False).returncode)
+    command = [luacheck, "--quiet", "--codes", "--no-color", str(path.relative_to(ROOT))]
+    command += ["--read-globals", *known, *(("--ignore", "211") if beside else ())]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    print(run.stdout * bool(run.returncode), end="")
+    return min(1, run.returncode)
 
 
 def compile_all(scripts: list[Path]) -> int:
