@@ -230,8 +230,11 @@ class Lane:
             if self._connecting is None:
                 self._connecting = asyncio.create_task(self._connect())
                 self._connecting.add_done_callback(self._connected)
-            # A caller that is cancelled must not take the connection from the others.
-            await asyncio.shield(self._connecting)
+            # Neither is a caller's cancellation the connection's, nor the other way round.
+            connecting = self._connecting
+            await asyncio.wait((connecting,))
+            if not connecting.cancelled() and (error := connecting.exception()) is not None:
+                raise error
 
     def _connected(self, task: asyncio.Task[Channel]) -> None:
         self._connecting = None
@@ -258,6 +261,8 @@ class Lane:
     def close(self) -> None:
         """Close every connection."""
         self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
         for channel in (self.shared, *self._idle, *self._in_use):
             if channel is not None:
                 channel.fail(Lost("the client was closed", sent=True))
@@ -494,6 +499,7 @@ class AsyncEngine:
         **kwargs: Any,
     ) -> Any:
         """Run a flow on this task. After a cancellation, what it still awaits is shielded."""
+        _running_loop()
         with self.observed(name):
             return await self._drive(name, method(*args, **kwargs))
 

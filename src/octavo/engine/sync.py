@@ -79,10 +79,14 @@ class Wire:
         else:
             self._sock.settimeout(max(timeout, 0.001))
 
-    def send(self, data: bytes, *, whole: bool = True) -> None:
+    def send(self, data: bytes, deadline: float, *, whole: bool = True) -> None:
         """Send; `whole` says that a part of the data makes the server do nothing."""
         try:
-            self._sock.sendall(data)
+            sent = self._sock.send(data)
+            while sent < len(data):
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the server does not read")
+                sent += self._sock.send(memoryview(data)[sent:])
         except OSError as error:
             late = isinstance(error, TimeoutError | BlockingIOError)
             raise Lost(error, sent=not whole, late=late) from error
@@ -240,7 +244,7 @@ class SyncEngine:
                 data = ASKING + data
             if command.behind:
                 data += pack(command.behind)
-            wire.send(data, whole=not command.behind)
+            wire.send(data, deadline, whole=not command.behind)
             if asking:
                 wire.receive(deadline)
             reply = wire.receive(deadline)
@@ -289,7 +293,8 @@ class SyncEngine:
                     wire.used = time.monotonic()
                     wire.limit(deadline - wire.used)
                     packed = [parcel.pack(wire.scripts) for parcel in parcels]
-                    wire.send(b"".join(data for data, _ in packed), whole=len(packed) == 1)
+                    data = b"".join(data for data, _ in packed)
+                    wire.send(data, deadline, whole=len(packed) == 1)
                 except Lost as lost:
                     if wire is not None:
                         wire.close()
