@@ -114,7 +114,7 @@ def test_at_noon_the_boards_know_the_morning_only(servers: Servers, prefix: str)
 
 def test_a_carrier_is_ranked_from_its_thirtieth_arrival_on(servers: Servers, prefix: str) -> None:
     delays = [0] * (MINIMUM - 2) + [ON_TIME, ON_TIME + 1]
-    flights = [arrival(DAY + timedelta(minutes=i), delay) for i, delay in enumerate(delays)]
+    flights = [arrival("AA", minute, delay) for minute, delay in enumerate(delays)]
 
     with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
         replay = Replay(db, flights)
@@ -127,8 +127,23 @@ def test_a_carrier_is_ranked_from_its_thirtieth_arrival_on(servers: Servers, pre
         assert [entry.scores for entry in board] == [((MINIMUM - 1) / MINIMUM, MINIMUM)]
 
 
-def arrival(moment: datetime, delay: int) -> Flight:
-    return Flight(DAY, DAY, moment, delay, "AA", 1, "N1", "JFK", "LAX", 340, 2475)
+def test_of_two_equally_punctual_carriers_the_larger_leads(servers: Servers, prefix: str) -> None:
+    flights = [arrival("AA", minute, 0) for minute in range(MINIMUM)]
+    flights += [arrival("UA", minute, 0) for minute in range(MINIMUM + 1)]
+
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
+        replay = Replay(db, flights)
+        replay.advance(replay.last)
+
+        assert [(entry.rank, entry.member) for entry in Boards(db).carriers] == [
+            (1, "UA"),
+            (2, "AA"),
+        ]
+
+
+def arrival(carrier: str, minute: int, delay: int) -> Flight:
+    arrived = DAY + timedelta(minutes=minute)
+    return Flight(DAY, DAY, arrived, delay, carrier, 1, "N1", "JFK", "LAX", 340, 2475)
 
 
 def test_a_new_replay_begins_with_empty_boards(servers: Servers, prefix: str) -> None:
