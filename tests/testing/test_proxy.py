@@ -4,16 +4,15 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from octavo.testing.proxy import WireProxy
 from octavo.testing.resp import Splitter
 from octavo.testing.waiting import wait_until
+from tests.fix_servers import redis_py
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,16 +27,11 @@ LOST = (redis.ConnectionError, redis.TimeoutError)
 @pytest.fixture
 def client(proxy: WireProxy) -> Iterator[Any]:
     """A client behind the proxy that has one connection, made and counted before the test."""
-    client: Any = connect(proxy)
+    client = redis_py(proxy.url)
     client.ping()
     proxy.reset()
     yield client
     client.close()
-
-
-def connect(proxy: WireProxy, **options: Any) -> Any:
-    make = cast("Any", redis.Redis)
-    return make.from_url(proxy.url, retry=Retry(NoBackoff(), 0), decode_responses=True, **options)
 
 
 def words(*words: str) -> bytes:
@@ -108,7 +102,7 @@ def read(raw: socket.socket, splitter: Splitter, count: int) -> list[bytes]:
 
 
 def test_connections_are_counted_open_and_ever(proxy: WireProxy) -> None:
-    clients = [connect(proxy) for _ in range(3)]
+    clients = [redis_py(proxy.url) for _ in range(3)]
     for client in clients:
         client.ping()
     assert (proxy.connections, proxy.accepted) == (3, 3)
@@ -120,14 +114,14 @@ def test_connections_are_counted_open_and_ever(proxy: WireProxy) -> None:
 
 
 def test_requests_are_recorded_when_asked(standalone: Standalone) -> None:
-    with WireProxy(standalone.address, record=True) as proxy, connect(proxy) as client:
+    with WireProxy(standalone.address, record=True) as proxy, redis_py(proxy.url) as client:
         client.set("k", "v\r\n")
         assert proxy.requests[-1] == [b"SET", b"k", b"v\r\n"]
 
 
 def test_it_speaks_unix_sockets_on_both_sides(standalone: Standalone, tmp_path: Path) -> None:
     target = standalone.unix_url.removeprefix("unix://")
-    with WireProxy(target, str(tmp_path / "p")) as proxy, connect(proxy) as client:
+    with WireProxy(target, str(tmp_path / "p")) as proxy, redis_py(proxy.url) as client:
         assert proxy.url.startswith("unix:///")
         assert client.ping()
 
@@ -231,7 +225,7 @@ def test_nothing_flows_while_held_and_nothing_is_lost(
     proxy: WireProxy, client: Any, prefix: str
 ) -> None:
     proxy.hold()
-    with ThreadPoolExecutor(1) as pool, connect(proxy) as other:
+    with ThreadPoolExecutor(1) as pool, redis_py(proxy.url) as other:
         waiting = [pool.submit(client.incr, prefix), pool.submit(other.incr, prefix)]
         with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
             raw.sendall(words("PING"))
@@ -246,7 +240,7 @@ def test_nothing_flows_while_held_and_nothing_is_lost(
 def test_a_server_that_dies_is_a_lost_connection_and_then_a_reset(
     standalone: Standalone,
 ) -> None:
-    with WireProxy(standalone.address) as proxy, connect(proxy) as client:
+    with WireProxy(standalone.address) as proxy, redis_py(proxy.url) as client:
         client.ping()
         standalone.kill()
         for _ in range(2):
@@ -262,13 +256,13 @@ def test_calm_ends_every_fault(proxy: WireProxy, client: Any) -> None:
     proxy.delay(reply=5)
     proxy.cut_before()
     proxy.calm()
-    with connect(proxy, socket_timeout=2) as other:
+    with redis_py(proxy.url, socket_timeout=2) as other:
         assert other.ping()
 
 
 def test_counts_are_right_under_threads(proxy: WireProxy, prefix: str) -> None:
     def work() -> None:
-        with connect(proxy) as client:
+        with redis_py(proxy.url) as client:
             for _ in range(200):
                 client.incr(prefix)
 
@@ -284,7 +278,7 @@ def test_counts_are_right_under_threads(proxy: WireProxy, prefix: str) -> None:
 def test_closing_it_ends_its_thread_and_connections(standalone: Standalone) -> None:
     before = threading.active_count()
     proxy = WireProxy(standalone.address)
-    client = connect(proxy)
+    client = redis_py(proxy.url)
     client.ping()
     proxy.close()
     assert threading.active_count() == before

@@ -44,7 +44,7 @@ def octavo_db(octavo_server: str, _octavo_prefix: str) -> Iterator[Octavo[Sync]]
 
 @pytest.fixture
 def octavo_db_async(octavo_server: str, _octavo_prefix: str) -> Callable[[], Octavo[Async]]:
-    """A function that makes async clients: `async with octavo_db_async() as db`.
+    """Make async clients; call it in an `async with`.
 
     All of a test see the same data, which is also what `octavo_db` sees.
     """

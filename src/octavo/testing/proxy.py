@@ -130,7 +130,7 @@ class WireProxy:
 
     def refuse(self) -> None:
         """Refuse new connections; open ones live on."""
-        self._read(self._server.close)
+        self._run(self._refuse())
 
     def accept(self) -> None:
         """Welcome new connections again, at the same address."""
@@ -222,8 +222,15 @@ class WireProxy:
         self._server = await self._loop.create_server(accepted, host, int(port))
         self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
 
-    async def _close(self) -> None:
+    async def _refuse(self) -> None:
+        # asyncio leaks the socket of a connection that it takes while the server closes.
+        for listener in self._server.sockets:
+            self._loop.remove_reader(listener)
+        await asyncio.sleep(0)
         self._server.close()
+
+    async def _close(self) -> None:
+        await self._refuse()
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(tasks)  # connections that are being made
         for link in self._links:

