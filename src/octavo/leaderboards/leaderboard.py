@@ -114,7 +114,7 @@ class Leaderboard(Job[M]):
         Raises:
             PrecisionLost: `keep="sum"`, and a float64 cannot hold the sum; nothing was changed.
         """
-        return self._submit(self._keep, [(member, score)], {member: data}, _only)
+        return self._submit(self._keep, [(member, score)], lambda _: data, _only)
 
     @operation
     def submit_many(
@@ -129,10 +129,14 @@ class Leaderboard(Job[M]):
             scores: the members and their scores, in order.
             data: for some of the members, what to store beside their scores.
         """
-        if data is not None and not isinstance(data, Mapping):
+        beside: Mapping[str, object] = {} if data is None else data
+        if not isinstance(beside, Mapping):
             raise TypeError(f"data must be a mapping of members, not {data!r}")
         pairs = _pairs(scores)
-        command = self._submit(self._keep, pairs, data or {}, list)
+        command = self._submit(self._keep, pairs, beside.get, list)
+        unknown = beside.keys() - {member for member, _ in pairs}
+        if unknown:
+            raise ValueError(f"data names members without a score: {unknown!r}")
         return command if pairs else answer([])
 
     @operation
@@ -142,7 +146,7 @@ class Leaderboard(Job[M]):
         Raises:
             PrecisionLost: a float64 cannot hold the sum; nothing was changed.
         """
-        return self._submit("sum", [(member, by)], {member: data}, _only, "by")
+        return self._submit("sum", [(member, by)], lambda _: data, _only, "by")
 
     @operation
     def annotate(self, member: str, data: object) -> Command[bool]:
@@ -391,7 +395,7 @@ class Leaderboard(Job[M]):
         self,
         keep: Keep,
         pairs: Sequence[tuple[str, Score]],
-        data: Mapping[str, object],
+        data_of: Callable[[str], object],
         read: Callable[[list[Submission]], T],
         parameter: str = "score",
     ) -> Command[T]:
@@ -400,10 +404,7 @@ class Leaderboard(Job[M]):
         for member, score in pairs:
             name = _member("member", member)
             places = self._scale.places(parameter, score)
-            args += (name, *places, _payload(data.get(member)))
-        unknown = data.keys() - {member for member, _ in pairs}
-        if unknown:
-            raise ValueError(f"data names members without a score: {unknown!r}")
+            args += (name, *places, _payload(data_of(member)))
         return self._once_if_asked(SUBMIT)(
             self._keys, args, lambda reply: read([self._submission(*row) for row in reply])
         )
@@ -570,7 +571,7 @@ def _limit(value: int | None) -> Argument:
 def _parse_cursor(cursor: str) -> tuple[float, bytes]:
     if not isinstance(cursor, str):
         raise TypeError(f"cursor must be a str, not {cursor!r}")
-    place, _, key = cursor.partition(":")
+    place, _, key = cursor.rpartition(":")
     try:
         return exact("cursor", float(place)), bytes.fromhex(key)
     except ValueError:

@@ -1,0 +1,50 @@
+"""One call of every operation of a leaderboard, for tests that go through all of them."""
+
+from __future__ import annotations
+
+from operator import methodcaller as call
+from typing import Any
+
+from octavo.leaderboards import Leaderboard
+
+OPERATIONS = {
+    name
+    for name, attribute in vars(Leaderboard).items()
+    if getattr(attribute, "__octavo__", None) == "operation"
+}
+
+WRITES = {
+    "submit": call("submit", "ada", 30, data={"club": "x"}),
+    "submit_many": call("submit_many", {"bob": 30, "dot": 5}, data={"dot": "new"}),
+    "increment": call("increment", "ada", 2.5, data="more"),
+    "annotate": call("annotate", "ada", [1, 2]),
+    "remove": call("remove", "ada", "nobody", "cyd"),
+    "trim": call("trim", 1),
+    "clear": call("clear"),
+}
+
+READS = {
+    "rank": call("rank", "ada"),
+    "score": call("score", "ada"),
+    "entry": call("entry", "ada"),
+    "percentile": call("percentile", "ada"),
+    "ranks_of": call("ranks_of", ["cyd", "ada", "nobody"]),
+    "top": call("top", 2),
+    "page": call("page", 2, size=2),
+    "around": call("around", "bob", 1),
+    "between_ranks": call("between_ranks", 1, 2),
+    "between_scores": call("between_scores", 5, 15),
+    "scan": call("scan", limit=2),
+    "count": call("count"),
+    "score_at": call("score_at", 75),
+    "histogram": call("histogram", 3),
+}
+
+CALLS = WRITES | READS
+
+
+def prepare(board: Any) -> None:
+    """Put on a board what the calls look for."""
+    board.submit_many({"ada": 10, "bob": 20, "cyd": 10}, data={"ada": "first", "bob": 2})
+
+
