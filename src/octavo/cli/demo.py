@@ -18,8 +18,6 @@ from octavo.demo.view import View
 
 __all__ = ["demo"]
 
-_INTERRUPTED = 130
-
 
 def _speed(value: str | float) -> float:
     """Read simulated seconds per real second, or `max`; typer passes the default through too."""
@@ -49,7 +47,12 @@ def demo(
     *,
     speed: Annotated[
         float,
-        typer.Option(parser=_speed, metavar="N|max", help="Simulated seconds per real second."),
+        typer.Option(
+            parser=_speed,
+            metavar="N|max",
+            help="Simulated seconds per real second.",
+            show_default="7200, the week in 86 seconds",
+        ),
     ] = 7200.0,
     start: Annotated[
         datetime | None,
@@ -75,8 +78,9 @@ def demo(
 ) -> None:
     """Replay a week of real flights from New York onto live leaderboards.
 
-    The boards are kept under the prefix `octavo-demo`, which a new replay clears. Ctrl-C ends it
-    with exit code 130.
+    The boards are kept under the prefix `octavo-demo`, which a new replay clears.
+
+    Ctrl-C ends it with exit code 130.
     """
     flights = [flight for flight in load(start, until) if flight.departed]
     if not flights:
@@ -94,8 +98,6 @@ def demo(
             replay = Replay(db, flights)
             replay.clear()
             _show(replay, View(flights), speed, plain=plain)
-    except KeyboardInterrupt:
-        raise typer.Exit(_INTERRUPTED) from None
     except (octavo.OctavoError, octavo.BatchError) as error:
         cause = error.exceptions[0] if isinstance(error, octavo.BatchError) else error
         typer.echo(f"octavo demo: {cause}", err=True)

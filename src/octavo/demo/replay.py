@@ -67,7 +67,7 @@ class Replay:
         last: the moment of the last event.
         departures: flights that have left so far.
         arrivals: flights that have arrived so far.
-        batches: batches so far, each one round trip at most.
+        round_trips: round trips so far, on one server.
     """
 
     def __init__(self, db: octavo.Octavo[octavo.Sync], flights: Iterable[Flight]) -> None:
@@ -77,7 +77,7 @@ class Replay:
         self._on_time = Counter[str]()
         self.first = self._minutes[0].start
         self.last = self._minutes[-1].start
-        self.departures = self.arrivals = self.batches = 0
+        self.departures = self.arrivals = self.round_trips = 0
 
     def clear(self) -> None:
         """Empty the boards of an earlier replay."""
@@ -86,7 +86,7 @@ class Replay:
             boards.routes.clear()
             boards.carriers.clear()
             boards.aircraft.clear()
-        self.batches += 1
+        self.round_trips += 1
 
     def advance(self, moment: datetime) -> None:
         """Play what has happened up to this moment, a minute in each round trip."""
@@ -94,33 +94,34 @@ class Replay:
             self._play(self._minutes.popleft())
 
     def _play(self, minute: Minute) -> None:
+        ranked = [carrier for carrier in self._land(minute) if self._landed[carrier] >= MINIMUM]
         with self._db.batch() as batch:
             boards = Boards(batch)
             for flight in minute.departures:
                 boards.routes.increment(flight.route)
                 if flight.tail and flight.departure_delay and flight.departure_delay > 0:
                     boards.aircraft.increment(flight.tail, flight.departure_delay)
-            for carrier in self._count(minute.arrivals):
+            for carrier in ranked:
                 landed = self._landed[carrier]
-                if landed >= MINIMUM:
-                    boards.carriers.submit(carrier, (self._on_time[carrier] / landed, landed))
+                boards.carriers.submit(carrier, (self._on_time[carrier] / landed, landed))
         self.departures += len(minute.departures)
         self.arrivals += len(minute.arrivals)
-        self.batches += 1
+        # A minute that writes nothing sends nothing.
+        self.round_trips += bool(minute.departures or ranked)
 
-    def _count(self, arrivals: list[Flight]) -> list[str]:
+    def _land(self, minute: Minute) -> list[str]:
         """Count the arrivals and return their carriers, each once."""
-        for flight in arrivals:
+        for flight in minute.arrivals:
             self._landed[flight.carrier] += 1
             self._on_time[flight.carrier] += (flight.arrival_delay or 0) <= ON_TIME
-        return list(dict.fromkeys(flight.carrier for flight in arrivals))
+        return list(dict.fromkeys(flight.carrier for flight in minute.arrivals))
 
     def standings(self, rows: int) -> Standings:
         """Read the first rows of all boards in one round trip."""
         with self._db.batch() as batch:
             boards = Boards(batch)
             tops = [board.top(rows) for board in (boards.routes, boards.carriers, boards.aircraft)]
-        self.batches += 1
+        self.round_trips += 1
         return Standings(*(top.result() for top in tops))
 
 

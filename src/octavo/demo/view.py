@@ -142,5 +142,5 @@ def summary(replay: Replay) -> str:
     """Return what the replay has done so far."""
     return (
         f"{replay.departures:,} departures and {replay.arrivals:,} arrivals"
-        f" in {replay.batches:,} round trips"
+        f" in {replay.round_trips:,} round trips"
     )
