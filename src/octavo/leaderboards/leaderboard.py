@@ -359,7 +359,7 @@ class Leaderboard(Job[M]):
             return score if part == 0 else score * (1 - part) + worse * part
 
         keys = (self._keys.scores, self._keys.entries)
-        return QUANTILE(keys, (self._config, (100 - percentile) / 100), read)
+        return QUANTILE(keys, (self._config, 100 - percentile), read)
 
     @operation
     def histogram(self, bins: int | Sequence[float] = 10) -> Command[list[Bin]]:

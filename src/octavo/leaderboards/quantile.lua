@@ -2,7 +2,7 @@
 -- KEYS[1] scores: {base}:scores (sorted set)
 -- KEYS[2] entries: {base}:entries (hash)
 -- ARGV[1] config: the board's configuration
--- ARGV[2] fraction: of the members that stand before, from 0 (the best) to 1 (the worst)
+-- ARGV[2] percentage: of the members that stand before, from 0 (the best) to 100 (the worst)
 -- returns {score, next worse score, fraction between them}, or false when the board is empty
 -- @include board.lua
 
@@ -11,7 +11,7 @@ if wrong then return wrong end
 
 local total = redis.call('ZCARD', KEYS[1])
 if total == 0 then return false end
-local place = (total - 1) * tonumber(ARGV[2])
+local place = (total - 1) * ARGV[2] / 100
 local first = math.floor(place)
 local rows = redis.call('ZRANGE', KEYS[1], first, first + 1, 'WITHSCORES')
 return {rows[2], rows[4] or rows[2], string.format('%.17g', place - first)}
