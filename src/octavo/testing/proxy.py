@@ -324,7 +324,7 @@ class _Side(asyncio.Protocol):
 
     def reset(self) -> None:
         """Close the socket so that the peer sees a reset and not an orderly end."""
-        if self.transport and not self.transport.is_closing():
+        if self.transport and not self.gone.is_set():
             sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.transport.abort()
@@ -374,7 +374,8 @@ class _Link:
         self._awaited: deque[Action] = deque()
         self._asked = False  # something was sent when nothing was outstanding
         self._writing = False  # ... which the client has not stopped sending
-        self._doomed = False  # a reply is to be dropped: read no further requests
+        self._doomed = False  # a reply is to be dropped
+        self._ended = False  # ... and no more requests are read
         self._dropping = False
 
     def forget(self) -> None:
@@ -391,8 +392,7 @@ class _Link:
         """Read from those sides that may speak now."""
         held = self.kind in self._policy.held
         connected = self.server.transport is not None
-        ended = self._doomed and not self._more_to_come()
-        self.client.listen(on=connected and not held and not ended)
+        self.client.listen(on=connected and not held and not self._ended)
         self.server.listen(on=not held)
 
     def _opened(self) -> None:
@@ -434,6 +434,7 @@ class _Link:
         self.server.send(b"".join(passed), self._policy.request_delay)
         if len(passed) < len(messages):
             self.cut()
+        self._ended = self._doomed and not self._more_to_come()
         self.regulate()
 
     def _more_to_come(self) -> bool:
@@ -449,7 +450,7 @@ class _Link:
             self._policy.requests.append(words)
         decide = self._policy.decide
         action = decide(words) if decide and name not in _PREPARES else "forward"
-        if action != "cut" and name not in _SUBSCRIBES:
+        if name not in _SUBSCRIBES:
             self._awaited.append(action)
         self._doomed |= action == "drop"
         return action
@@ -468,7 +469,7 @@ class _Link:
                 passed.append(message)
         self._writing = self._more_to_come()
         self.client.send(b"".join(passed), self._policy.reply_delay)
-        if self._dropping and not self._awaited and not self._more_to_come():
+        if self._dropping and self._ended and not self._awaited:
             self.cut()
 
 
