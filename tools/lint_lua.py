@@ -6,6 +6,7 @@ wrong syntax and nothing more.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ def main() -> int:
     """Lint every script and return 1 if one has a fault."""
     scripts = sorted((ROOT / "src").rglob("*.lua"))
     if luacheck := shutil.which("luacheck"):
-        return max([lint(luacheck, path, scripts) for path in scripts])
+        return lint_all(luacheck, scripts)
     print("note: luacheck is absent (on Debian: apt install lua-check), so only syntax is checked")
     return compile_all(scripts)
 
@@ -34,6 +35,11 @@ def main() -> int:
 def includes(path: Path) -> set[Path]:
     """Return the files that a script includes."""
     return {path.with_name(name) for name in INCLUDE.findall(path.read_text(encoding="utf-8"))}
+
+
+def lint_all(luacheck: str, scripts: list[Path]) -> int:
+    """Return 1 if luacheck finds fault with one of the scripts, having printed what."""
+    return max([lint(luacheck, path, scripts) for path in scripts])
 
 
 def lint(luacheck: str, path: Path, scripts: list[Path]) -> int:
@@ -48,7 +54,7 @@ def lint(luacheck: str, path: Path, scripts: list[Path]) -> int:
         for file in includes(path).union(*beside) - {path}
         for function in FUNCTION.findall(file.read_text(encoding="utf-8"))
     ]
-    command = [luacheck, "--quiet", "--codes", "--no-color", str(path.relative_to(ROOT))]
+    command = [luacheck, "--quiet", "--codes", "--no-color", os.path.relpath(path, ROOT)]
     command += ["--read-globals", *known, *(("--ignore", "211") if beside else ())]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     print(run.stdout * bool(run.returncode), end="")
@@ -63,7 +69,7 @@ def compile_all(scripts: list[Path]) -> int:
             try:
                 server.cli("SCRIPT", "LOAD", Script(path).source)
             except redis.ResponseError as error:
-                print(f"{path.relative_to(ROOT)}: {error}")
+                print(f"{os.path.relpath(path, ROOT)}: {error}")
                 faults = 1
     return faults
 
