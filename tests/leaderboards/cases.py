@@ -46,5 +46,3 @@ CALLS = WRITES | READS
 def prepare(board: Any) -> None:
     """Put on a board what the calls look for."""
     board.submit_many({"ada": 10, "bob": 20, "cyd": 10}, data={"ada": "first", "bob": 2})
-
-

@@ -45,9 +45,9 @@ class Model:
         ties: Ties = "earliest",
     ) -> None:
         self.orders = (order,) if isinstance(order, str) else order
-        self.keep = keep
-        self.method = rank
-        self.ties = ties
+        self.keep: Keep = keep
+        self.method: RankMethod = rank
+        self.ties: Ties = ties
         self.rows: dict[str, Row] = {}
         self._arrivals = itertools.count(1)
 
@@ -235,7 +235,7 @@ class Model:
 
     def place(self, member: str) -> Place:
         row = self.rows[member]
-        tie_break = {
+        tie_break: dict[Ties, int | bytes] = {
             "earliest": row.arrival,
             "latest": -row.arrival,
             "member": member.encode(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import socket
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
@@ -18,8 +19,6 @@ from octavo.leaderboards import Leaderboard
 from tests.leaderboards.cases import CALLS, OPERATIONS, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from octavo import Octavo, Sync
     from tests.fix_faces import Connect
 
@@ -38,8 +37,10 @@ def lost(connect: Connect, nowhere: str) -> Any:
     return connect(nowhere, timeout=0.05)
 
 
+Values = Sequence[tuple[Any, type[Exception]]]
+
 LONE = "\ud800"  # half of a surrogate pair, which no encoding has
-NAMES = [
+NAMES: Values = [
     ("", ValueError),
     (LONE, ValueError),
     (None, TypeError),
@@ -47,8 +48,8 @@ NAMES = [
     (b"ada", TypeError),
     (["ada"], TypeError),
 ]
-NOT_FINITE = [(math.nan, ValueError), (math.inf, ValueError), (-math.inf, ValueError)]
-NOT_EXACT = [
+NOT_FINITE: Values = [(math.nan, ValueError), (math.inf, ValueError), (-math.inf, ValueError)]
+NOT_EXACT: Values = [
     (2**53 + 1, ValueError),
     (-(2**53) - 1, ValueError),
     (10**400, ValueError),
@@ -56,7 +57,7 @@ NOT_EXACT = [
     (Decimal("1e400"), ValueError),
     (Fraction(1, 3), ValueError),
 ]
-NO_NUMBERS = [
+NO_NUMBERS: Values = [
     (True, TypeError),
     (False, TypeError),
     ("5", TypeError),
@@ -69,40 +70,44 @@ NO_NUMBERS = [
     (bytearray(b"five"), TypeError),
     (Decimal("sNaN"), TypeError),
 ]
-SCORES = [*NOT_FINITE, *NOT_EXACT, *NO_NUMBERS, (Decimal("NaN"), ValueError)]
-BOUNDS = [(math.nan, ValueError), *NOT_EXACT, *NO_NUMBERS]
-NOT_WHOLE = [
+SCORES: Values = [*NOT_FINITE, *NOT_EXACT, *NO_NUMBERS, (Decimal("NaN"), ValueError)]
+BOUNDS: Values = [(math.nan, ValueError), *NOT_EXACT, *NO_NUMBERS]
+NOT_WHOLE: Values = [
     (True, TypeError),
     (2.0, TypeError),
     ("2", TypeError),
     (None, TypeError),
     (Decimal(2), TypeError),
 ]
-POSITIVE = [(0, ValueError), (-1, ValueError), *NOT_WHOLE]
-LIMITS = [one for one in POSITIVE if one[0] is not None]
-NATURAL = [(-1, ValueError), *NOT_WHOLE]
-UNSTORABLE = [(object(), TypeError), ({1: lambda: 0}, TypeError), (LONE, TypeError)]
-CURSORS = [
-    (cursor, ValueError)
-    for cursor in ("", "5", ":", "x:00", "5:0", "1:2:00", "5:xy", "nan:00", "inf:00", "-inf:00", ":00")
-] + [(cursor, TypeError) for cursor in (5, b"5:00", ["5:00"])]
-
-Make = "Callable[[Any], Callable[[Any], Any]]"
+POSITIVE: Values = [(0, ValueError), (-1, ValueError), *NOT_WHOLE]
+LIMITS: Values = [one for one in POSITIVE if one[0] is not None]
+NATURAL: Values = [(-1, ValueError), *NOT_WHOLE]
+UNSTORABLE: Values = [(object(), TypeError), ({1: lambda: 0}, TypeError), (LONE, TypeError)]
+MALFORMED = ("", "5", ":", "x:00", "5:0", "1:2:00", "5:xy", "nan:00", "inf:00", "-inf:00", ":00")
+CURSORS: Values = [
+    *((cursor, ValueError) for cursor in MALFORMED),
+    *((cursor, TypeError) for cursor in (5, b"5:00", ["5:00"])),
+]
 
 # For each parameter of each operation: a call with the value in its place, and bad values.
-BAD: dict[tuple[str, str], tuple[Any, list[tuple[Any, type[Exception]]]]] = {
+BAD: dict[tuple[str, str], tuple[Callable[[Any], Callable[[Any], Any]], Values]] = {
     ("submit", "member"): (lambda bad: call("submit", bad, 1), NAMES),
     ("submit", "score"): (lambda bad: call("submit", "ada", bad), SCORES),
     ("submit", "data"): (lambda bad: call("submit", "ada", 1, data=bad), UNSTORABLE),
     ("submit_many", "scores"): (
         lambda bad: call("submit_many", bad),
-        [(5, TypeError), (None, TypeError), ([5], TypeError), ("ada", TypeError)]
-        + [([("ada",)], TypeError), ([("ada", 1, 2)], TypeError)],
+        [(bad, TypeError) for bad in (5, None, [5], "ada", [("ada",)], [("ada", 1, 2)])],
     ),
     ("submit_many", "data"): (
         lambda bad: call("submit_many", {"ada": 1}, data=bad),
-        [(5, TypeError), ([1], TypeError), ("ada", TypeError)]
-        + [({"bob": 1}, ValueError), ({1: 2, "bob": 3}, ValueError), ({"ada": object()}, TypeError)],
+        [
+            (5, TypeError),
+            ([1], TypeError),
+            ("ada", TypeError),
+            ({"ada": object()}, TypeError),
+            ({"bob": 1}, ValueError),
+            ({1: 2, "bob": 3}, ValueError),
+        ],
     ),
     ("increment", "member"): (lambda bad: call("increment", bad), NAMES),
     ("increment", "by"): (lambda bad: call("increment", "ada", bad), SCORES),
@@ -121,8 +126,10 @@ BAD: dict[tuple[str, str], tuple[Any, list[tuple[Any, type[Exception]]]]] = {
     ),
     ("ranks_of", "members"): (
         lambda bad: call("ranks_of", bad),
-        [("ada", TypeError), (5, TypeError), (None, TypeError), (b"ada", TypeError)]
-        + [([value], error) for value, error in NAMES],
+        [
+            *((bad, TypeError) for bad in ("ada", 5, None, b"ada")),
+            *(([bad], error) for bad, error in NAMES),
+        ],
     ),
     ("top", "n"): (lambda bad: call("top", bad), POSITIVE),
     ("page", "n"): (lambda bad: call("page", bad), POSITIVE),
@@ -151,10 +158,14 @@ BAD: dict[tuple[str, str], tuple[Any, list[tuple[Any, type[Exception]]]]] = {
     ),
     ("histogram", "bins"): (
         lambda bad: call("histogram", bad),
-        [(0, ValueError), (-1, ValueError), (True, TypeError), (2.0, TypeError), (None, TypeError)]
-        + [("ab", TypeError), ([], ValueError), ([1], ValueError), ([2, 1], ValueError)]
-        + [([1, 1], ValueError), ([0.0, -0.0], ValueError), ([1, 3, 2], ValueError)]
-        + [([1, value], error) for value, error in BOUNDS],
+        [
+            *((bad, TypeError) for bad in (True, 2.0, None, "ab")),
+            *(
+                (bad, ValueError)
+                for bad in (0, -1, [], [1], [2, 1], [1, 1], [0.0, -0.0], [1, 3, 2])
+            ),
+            *(([1, bad], error) for bad, error in BOUNDS),
+        ],
     ),
 }
 
@@ -188,7 +199,7 @@ def test_a_good_argument_needs_the_server(name: str, lost: Any) -> None:
     assert raised.value.outcome == "not_sent"
 
 
-OPTIONS: dict[str, list[tuple[Any, type[Exception]]]] = {
+OPTIONS: dict[str, Values] = {
     "name": [one for one in NAMES if one[0] != LONE],
     "tag": [one for one in NAMES if one[0] not in (None, LONE)],
     "order": [

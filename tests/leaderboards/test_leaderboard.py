@@ -212,15 +212,20 @@ def test_an_empty_board_is_empty(db: Octavo[Sync]) -> None:
     board = db.leaderboard("x")
     assert (board.count(), board.count(0, 1), board.score_at(50), board.trim(0)) == (0, 0, None, 0)
     assert board.top() == board.page(1) == board.between_ranks(1, 9) == list(board) == []
-    assert board.between_scores(-math.inf, math.inf) == board.histogram() == []
+    assert board.between_scores(-math.inf, math.inf) == []
+    assert board.histogram() == []
     assert board.histogram([0, 1, 2]) == [Bin(0, 1, 0), Bin(1, 2, 0)]
     assert board.scan().cursor is None
 
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("mean", [12.5, 50, 87.5]), ("weak", [25, 75, 100]), ("strict", [0, 25, 75])]
-    + [("rank", [25, 62.5, 100])],
+    [
+        ("mean", [12.5, 50, 87.5]),
+        ("weak", [25, 75, 100]),
+        ("strict", [0, 25, 75]),
+        ("rank", [25, 62.5, 100]),
+    ],
 )
 @pytest.mark.parametrize("rank", ["competition", "dense"])
 def test_a_percentile_counts_equal_scores_by_its_kind(
@@ -233,7 +238,7 @@ def test_a_percentile_counts_equal_scores_by_its_kind(
 
 def test_pages_follow_each_other(db: Octavo[Sync]) -> None:
     board = db.leaderboard("x", page_size=2)
-    board.submit_many({member: 1 for member in "abcde"})
+    board.submit_many(dict.fromkeys("abcde", 1))
     assert ["".join(names(board.page(n))) for n in (1, 2, 3, 4)] == ["ab", "cd", "e", ""]
     assert names(board.page(2, size=3)) == ["d", "e"]
     assert names(board.top(3)) == ["a", "b", "c"]
@@ -250,9 +255,7 @@ def test_the_window_around_a_member_slides_at_the_ends(db: Octavo[Sync]) -> None
 
 
 @pytest.mark.parametrize("rank", RANK_METHODS)
-def test_entries_between_ranks_are_those_of_these_ranks(
-    rank: RankMethod, db: Octavo[Sync]
-) -> None:
+def test_entries_between_ranks_are_those_of_these_ranks(rank: RankMethod, db: Octavo[Sync]) -> None:
     board, model = db.leaderboard("x", rank=rank), Model(rank=rank)
     for member, score in zip("abcdefghi", (9, 8, 8, 8, 5, 5, 3, 2, 2), strict=True):
         board.submit(member, score)
@@ -274,7 +277,7 @@ def test_both_bounds_of_scores_are_included(db: Octavo[Sync]) -> None:
 
 def test_a_cursor_is_a_place_that_no_change_moves(db: Octavo[Sync]) -> None:
     board = db.leaderboard("x", ties="member")
-    board.submit_many({member: 1 for member in ("a", "ab", "b", "c")})
+    board.submit_many(dict.fromkeys(("a", "ab", "b", "c"), 1))
     page = board.scan(limit=1)
     board.remove("a")
     board.submit("zoe", 2)
@@ -313,7 +316,7 @@ def test_a_score_at_a_percentile_is_exact_where_a_member_stands(db: Octavo[Sync]
 
 def test_a_histogram_counts_scores_as_numpy_does(db: Octavo[Sync]) -> None:
     for order in ("desc", "asc"):
-        board = db.leaderboard(order, order=order)  # type: ignore[arg-type]
+        board = db.leaderboard(order, order=order)
         board.submit_many({f"m{i}": score for i, score in enumerate((0, 1, 1, 2, 3, 4))})
         assert board.histogram([0, 1, 3, 4]) == [Bin(0, 1, 1), Bin(1, 3, 3), Bin(3, 4, 2)]
         assert board.histogram([-math.inf, 1.5, math.inf])[0].count == 3
@@ -323,11 +326,10 @@ def test_a_histogram_counts_scores_as_numpy_does(db: Octavo[Sync]) -> None:
 
 def test_bins_hold_every_member_once_however_close_the_scores(db: Octavo[Sync]) -> None:
     board = db.leaderboard("x")
-    scores, score = [], -1.0
-    for _ in range(20):
-        scores.append(score)
+    score = -1.0
+    for i in range(20):
+        board.submit(f"m{i}", score)
         score = math.nextafter(score, 0)
-    board.submit_many({f"m{i}": score for i, score in enumerate(scores)})
     for bins in (1, 7, 26, 100):
         assert sum(one.count for one in board.histogram(bins)) == 20
 
@@ -357,11 +359,12 @@ def test_columns_are_summed_one_by_one(db: Octavo[Sync]) -> None:
 
 
 def test_no_score_loses_a_digit(db: Octavo[Sync]) -> None:
-    for order in ("desc", ("asc", "desc")):
-        board = db.leaderboard(f"x {order}", order=order)  # type: ignore[arg-type]
+    orders: tuple[Any, ...] = ("desc", ("asc", "desc"))
+    for order in orders:
+        board = db.leaderboard(f"x {order}", order=order)
         for score in NASTY:
             given = score if order == "desc" else (score, score)
-            submission = board.submit(str(score), given)  # type: ignore[arg-type]
+            submission = board.submit(str(score), given)
             entry = board.entry(str(score))
             assert entry
             for found in (submission.score, entry.score, *submission.scores, *entry.scores):
@@ -382,8 +385,8 @@ ODD = ("{a}", "}{", "50%", "a:b", "ключ", "🏆", "nul\0", "\r\n", " ", "n" 
 
 def test_any_text_is_a_name(db: Octavo[Sync]) -> None:
     for ties in ("earliest", "member"):
-        board = db.leaderboard("x", ties=ties)  # type: ignore[arg-type]
-        board.submit_many({member: 1 for member in ODD}, data={member: member for member in ODD})
+        board = db.leaderboard("x", ties=ties)
+        board.submit_many(dict.fromkeys(ODD, 1), data={member: member for member in ODD})
         assert {entry.member: entry.data for entry in board} == {member: member for member in ODD}
         assert board.remove(*ODD) == len(ODD)
         board.clear()
@@ -407,16 +410,22 @@ def test_boards_of_one_tag_take_part_in_one_atomic_batch(db: Octavo[Sync]) -> No
 
 
 def test_boards_of_different_slots_are_refused_in_an_atomic_batch(db: Octavo[Sync]) -> None:
-    with pytest.raises(ValueError, match="tag"), db.batch(atomic=True) as batch:
-        for name in "abcdefgh":
-            batch.leaderboard(name).submit("ada", 1)
+    scope = db.batch(atomic=True)
+    batch = scope.__enter__()
+    for name in "abcdefgh":
+        batch.leaderboard(name).submit("ada", 1)
+    with pytest.raises(ValueError, match="tag"):
+        scope.__exit__(None, None, None)
     assert db.leaderboard("a").count() == 0
 
 
 def test_a_batch_reaches_boards_everywhere_and_reports_each_failure(db: Octavo[Sync]) -> None:
     db.leaderboard("b", order="asc").submit("ada", 1)
-    with pytest.raises(BatchError) as raised, db.batch() as batch:
-        results = [batch.leaderboard(name).submit("ada", 2) for name in "abcdefgh"]
+    scope = db.batch()
+    batch = scope.__enter__()
+    results = [batch.leaderboard(name).submit("ada", 2) for name in "abcdefgh"]
+    with pytest.raises(BatchError) as raised:
+        scope.__exit__(None, None, None)
     assert len(raised.value.exceptions) == 1
     assert [result.exception() is None for result in results].count(True) == 7
     assert results[0].result().rank == 1

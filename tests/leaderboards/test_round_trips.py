@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import octavo
+from octavo.leaderboards.ranking import RANK_METHODS
 from tests.leaderboards.cases import CALLS, OPERATIONS, prepare
 
 if TYPE_CHECKING:
+    from octavo.leaderboards import RankMethod
     from octavo.testing.proxy import WireProxy
     from tests.fix_faces import Connect
     from tests.fix_servers import Servers
@@ -37,12 +39,12 @@ def test_an_operation_is_one_round_trip_with_a_cold_and_a_warm_script_cache(
         assert proxy.round_trips == 1
 
 
-@pytest.mark.parametrize("rank", ["competition", "dense", "ordinal", "modified", "fractional"])
+@pytest.mark.parametrize("rank", RANK_METHODS)
 @pytest.mark.parametrize("order", ["desc", ("desc", "asc")])
 def test_a_rank_costs_no_further_round_trip(
-    rank: octavo.leaderboards.RankMethod, order: object, connect: Connect, proxy: WireProxy
+    rank: RankMethod, order: Any, connect: Connect, proxy: WireProxy
 ) -> None:
-    board = connect(proxy.url).leaderboard("x", order=order, rank=rank)  # type: ignore[arg-type]
+    board = connect(proxy.url).leaderboard("x", order=order, rank=rank)
     score = 1 if order == "desc" else (1, 2)
     board.submit_many({f"m{i}": score for i in range(20)})
     proxy.reset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import methodcaller as call
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 # What each operation has to look at on a board that is ranked dense and has data.
 ALL = set(Layout._fields)
-TOUCHED = {name: ALL for name in CALLS} | {
+TOUCHED = dict.fromkeys(CALLS, ALL) | {
     "annotate": ALL - {"ties"},
     "clear": set[str](),
     "count": {"scores"},
@@ -29,6 +30,12 @@ TOUCHED = {name: ALL for name in CALLS} | {
     "histogram": {"scores", "entries"},
     "percentile": {"scores", "entries"},
     "rank": ALL - {"data"},
+}
+# The calls that give scores, for a board of two columns.
+TWO_COLUMNS = {
+    "submit": call("submit", "ada", (30, 1)),
+    "submit_many": call("submit_many", {"ada": (30, 1)}),
+    "increment": call("increment", "ada", (2.5, 1)),
 }
 # Plain commands, which do not look at the configuration.
 UNCHECKED = {"count", "clear"}
@@ -101,7 +108,6 @@ def test_a_key_of_the_wrong_type_is_named_on_all_servers(
 @pytest.mark.parametrize(
     "other",
     [
-        {"order": "asc"},
         {"order": ("desc", "asc")},
         {"ties": "latest"},
         {"ties": "member"},
@@ -116,29 +122,9 @@ def test_another_configuration_is_refused_and_nothing_changes(
     prepare(one.leaderboard("x"))
     before = dump(client, layout(prefix, "x"))
     board = one.leaderboard("x", **other)
-    call = CALLS[name]
     with pytest.raises(ConfigMismatch, match="desc earliest sparse"):
-        call(_TwoColumns(board) if isinstance(other.get("order"), tuple) else board)
+        (TWO_COLUMNS if "order" in other else {}).get(name, CALLS[name])(board)
     assert dump(client, layout(prefix, "x")) == before
-
-
-class _TwoColumns:
-    """Gives a board of two columns scores of two columns."""
-
-    def __init__(self, board: Any) -> None:
-        self._board = board
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._board, name)
-        match name:
-            case "submit" | "increment":
-                return lambda member, score, **options: method(member, (score, 1), **options)
-            case "submit_many":
-                return lambda scores, **options: method(
-                    {member: (score, 1) for member, score in scores.items()}, **options
-                )
-            case _:
-                return method
 
 
 def test_another_configuration_is_refused_on_all_servers(db: Octavo[Sync]) -> None:
@@ -240,9 +226,24 @@ def test_precision_is_told_on_all_servers(db: Octavo[Sync]) -> None:
     assert board.score("ada") == 2**53
 
 
-def test_the_keys_agree_after_all_operations(
-    one: Octavo[Sync], client: Any, prefix: str
+@pytest.mark.parametrize(("ties", "expected"), [("earliest", "abc"), ("latest", "cba")])
+def test_a_clock_that_went_back_changes_no_order(
+    ties: Any, expected: str, one: Octavo[Sync], client: Any, prefix: str
 ) -> None:
+    board = one.leaderboard("x", ties=ties)
+    entries = layout(prefix, "x").entries
+    board.submit("a", 1)
+    # The last submission was an hour later than now.
+    later = f"desc {ties} sparse {int(client.time()[0] + 3600) * 1_000_000}"
+    client.hset(entries, "", later)
+    board.remove("a")
+    for member in "abc":
+        board.submit(member, 1)
+    assert "".join(entry.member for entry in board) == expected
+    assert client.hget(entries, "") == later[:-1].encode() + b"3"
+
+
+def test_the_keys_agree_after_all_operations(one: Octavo[Sync], client: Any, prefix: str) -> None:
     board = one.leaderboard("x", rank="dense")
     prepare(board)
     for name in CALLS:

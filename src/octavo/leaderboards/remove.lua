@@ -15,7 +15,7 @@ local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local wrong = mismatch(redis.call('HGET', entries, ''), ARGV[1])
 if wrong then return wrong end
-redis.call('ZCARD', ties)
+local dense = redis.call('ZCARD', ties) > 0
 redis.call('HLEN', data)
 
 local removed = 0
@@ -27,7 +27,7 @@ for at = 4, #ARGV do
     redis.call('ZREM', scores, prefix .. member)
     redis.call('HDEL', entries, member)
     redis.call('HDEL', data, member)
-    drop_empty_tie(scores, ties, score, string.sub(prefix, 1, tonumber(ARGV[3])))
+    if dense then drop_empty_tie(scores, ties, score, string.sub(prefix, 1, tonumber(ARGV[3]))) end
     removed = removed + 1
   end
 end
