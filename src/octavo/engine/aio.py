@@ -377,14 +377,18 @@ class AsyncEngine:
     ) -> Any:
         while True:
             if isinstance(failure, Lost):
+                if endpoint is not None:
+                    self.topology.doubt(endpoint)
                 attempt.lost(failure)
             elif failure is not None:
                 attempt.refused(failure)
             channel: Channel | None = None
             try:
                 async with asyncio.timeout(attempt.remaining):
-                    await self._prepare([(attempt, endpoint)])
-                    endpoint = await self._endpoint(command.keys, attempt, endpoint)
+                    await self._prepare([(attempt, endpoint)], attempt.deadline)
+                    endpoint = await self._endpoint(
+                        command.keys, attempt, endpoint, attempt.deadline
+                    )
                     lane = self._lane(endpoint)
                     if command.exclusive:
                         channel = await lane.take()
@@ -437,12 +441,11 @@ class AsyncEngine:
             groups: dict[Endpoint, list[Parcel]] = {}
             following: list[Parcel] = []
             try:
-                await self._prepare(
-                    [(p.attempt, nodes.get(p)) for p in wave if p.attempt is not None]
-                )
+                attempts = [(p.attempt, nodes.get(p)) for p in wave if p.attempt is not None]
+                await self._prepare(attempts, deadline)
                 for parcel in wave:
                     nodes[parcel] = await self._endpoint(
-                        parcel.keys, parcel.attempt, nodes.get(parcel)
+                        parcel.keys, parcel.attempt, nodes.get(parcel), deadline
                     )
                     groups.setdefault(nodes[parcel], []).append(parcel)
             except Lost as lost:
@@ -480,6 +483,8 @@ class AsyncEngine:
             for parcel in parcels:
                 parcel.fail(error)
             return []
+        if len(replies) < sum(counts):
+            self.topology.doubt(endpoint)
         following: list[Parcel] = []
         end = 0
         for parcel, count in zip(parcels, counts, strict=True):
@@ -559,10 +564,14 @@ class AsyncEngine:
         self._homes = {}
         self.topology.after_fork()
 
-    async def _prepare(self, attempts: Sequence[tuple[Attempt, Endpoint | None]]) -> None:
+    async def _prepare(
+        self, attempts: Sequence[tuple[Attempt, Endpoint | None]], deadline: float
+    ) -> None:
         delay = max((attempt.delay for attempt, _ in attempts), default=0.0)
         if delay:
             await asyncio.sleep(delay)
+        if any(attempt.refresh for attempt, _ in attempts):
+            await self._refresh(deadline)
         for attempt, endpoint in attempts:
             if attempt.moved is not None and endpoint is not None:
                 self.topology.moved(attempt.moved, endpoint)
@@ -570,27 +579,30 @@ class AsyncEngine:
                 lane = self._home().lanes.pop(endpoint, None)
                 if lane is not None:
                     lane.close()
-        if any(attempt.refresh for attempt, _ in attempts):
-            await self._refresh()
 
     async def _endpoint(
-        self, keys: tuple[bytes, ...], attempt: Attempt | None, before: Endpoint | None
+        self,
+        keys: tuple[bytes, ...],
+        attempt: Attempt | None,
+        before: Endpoint | None,
+        deadline: float,
     ) -> Endpoint:
         if attempt is not None and attempt.asked is not None and before is not None:
             return self.topology.asked(attempt.asked, before)
         endpoint = self.topology.endpoint(keys)
         if endpoint is None:
-            await self._refresh()
+            await self._refresh(deadline)
             endpoint = self.topology.endpoint(keys)
         if endpoint is None:
             raise Lost(f"no node of {self.topology.target} serves the key", sent=False)
         return endpoint
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, deadline: float) -> None:
         home = self._home()
         if home.refreshing is None or home.refreshing.done():
+            seen, timeout = self.topology.generation, deadline - time.monotonic()
             home.refreshing = asyncio.create_task(
-                asyncio.to_thread(self.topology.refresh, self.topology.generation)
+                asyncio.to_thread(self.topology.refresh, seen, timeout)
             )
         await asyncio.shield(home.refreshing)
 

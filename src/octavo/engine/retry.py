@@ -7,6 +7,7 @@ before executing. Everything else ends in an error that says what is known about
 from __future__ import annotations
 
 import random
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ class Lost(Exception):
 # write of it took place: READONLY and the others are properties of the node, not of the key.
 _COME_BACK = {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "BUSY"}
 _NODE_CHANGED = {"CLUSTERDOWN", "MASTERDOWN", "READONLY"}
+
+_IN_SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:.*")
 
 _BY_CODE: dict[str, type[errors.OctavoError]] = {
     "WRONGTYPE": errors.WrongType,
@@ -157,7 +160,6 @@ class Attempt:
         self.tries += 1
         self.sent |= lost.sent
         self._again()
-        self.refresh = True
         if (self.idempotent or not lost.sent) and self.remaining > self.delay:
             return
         late = lost.late or self.remaining <= self.delay
@@ -172,8 +174,10 @@ class Attempt:
         self, text: str, *, otherwise: type[errors.ServerError] = errors.ServerError
     ) -> errors.OctavoError:
         """Translate an error reply."""
-        text = text.partition(" script: ")[0]
+        text = _IN_SCRIPT.sub("", text)
         kind = _BY_CODE.get(text.partition(" ")[0], otherwise)
+        if text.startswith("ERR ACL failure"):
+            kind = errors.AccessDenied
         if kind is errors.WrongType and len(self.keys) > 1:
             text += " (one of " + ", ".join(key.decode(errors="replace") for key in self.keys) + ")"
         if not issubclass(kind, errors.ServerError):

@@ -129,9 +129,10 @@ class Wire:
 class Node:
     """The idle connections to one node, last used first."""
 
-    __slots__ = ("_idle", "_open")
+    __slots__ = ("_idle", "_open", "endpoint")
 
-    def __init__(self, open_wire: Callable[[float], Wire]) -> None:
+    def __init__(self, endpoint: Endpoint, open_wire: Callable[[float], Wire]) -> None:
+        self.endpoint = endpoint
         self._open = open_wire
         # A deque's append and pop are atomic: no lock that a fork or a signal could leave held.
         self._idle: deque[Wire] = deque()
@@ -215,14 +216,16 @@ class SyncEngine:
         while True:
             try:
                 if attempt is not None:
-                    self._prepare([(attempt, endpoint)])
-                endpoint = self._endpoint(command.keys, attempt, endpoint)
+                    self._prepare([(attempt, endpoint)], deadline)
+                endpoint = self._endpoint(command.keys, attempt, endpoint, deadline)
                 reply = self._exchange(endpoint, command, deadline, attempt)
                 if type(reply) is not ReplyError:
                     return reply
                 attempt = attempt or Attempt.of(name, command, deadline)
                 attempt.refused(reply)
             except Lost as lost:
+                if endpoint is not None:
+                    self.topology.doubt(endpoint)
                 attempt = attempt or Attempt.of(name, command, deadline)
                 attempt.lost(lost)
 
@@ -268,9 +271,12 @@ class SyncEngine:
             groups: dict[Endpoint, list[Parcel]] = {}
             following: list[Parcel] = []
             try:
-                self._prepare([(p.attempt, nodes.get(p)) for p in wave if p.attempt is not None])
+                attempts = [(p.attempt, nodes.get(p)) for p in wave if p.attempt is not None]
+                self._prepare(attempts, deadline)
                 for parcel in wave:
-                    nodes[parcel] = self._endpoint(parcel.keys, parcel.attempt, nodes.get(parcel))
+                    nodes[parcel] = self._endpoint(
+                        parcel.keys, parcel.attempt, nodes.get(parcel), deadline
+                    )
                     groups.setdefault(nodes[parcel], []).append(parcel)
             except Lost as lost:
                 following = [again for parcel in wave for again in parcel.lose(lost)]
@@ -296,6 +302,7 @@ class SyncEngine:
                     data = b"".join(data for data, _ in packed)
                     wire.send(data, deadline, whole=len(packed) == 1)
                 except Lost as lost:
+                    self.topology.doubt(endpoint)
                     if wire is not None:
                         wire.close()
                     following.extend(again for parcel in parcels for again in parcel.lose(lost))
@@ -313,9 +320,8 @@ class SyncEngine:
             raise
         return following
 
-    @staticmethod
     def _collect(
-        node: Node, wire: Wire, parcels: list[Parcel], counts: list[int], deadline: float
+        self, node: Node, wire: Wire, parcels: list[Parcel], counts: list[int], deadline: float
     ) -> list[Parcel]:
         following: list[Parcel] = []
         settled = 0
@@ -326,6 +332,7 @@ class SyncEngine:
                 following.extend(parcel.settle(replies))
         except Lost as lost:
             wire.close()
+            self.topology.doubt(node.endpoint)
             following.extend(again for parcel in parcels[settled:] for again in parcel.lose(lost))
         else:
             node.give(wire)
@@ -391,27 +398,36 @@ class SyncEngine:
             node.close()
         self.topology.after_fork()
 
-    def _prepare(self, attempts: Sequence[tuple[Attempt, Endpoint | None]]) -> None:
+    def _prepare(
+        self, attempts: Sequence[tuple[Attempt, Endpoint | None]], deadline: float
+    ) -> None:
         delay = max((attempt.delay for attempt, _ in attempts), default=0.0)
         if delay:
             time.sleep(delay)
+        if any(attempt.refresh for attempt, _ in attempts):
+            self._refresh(deadline)
         for attempt, endpoint in attempts:
             if attempt.moved is not None and endpoint is not None:
                 self.topology.moved(attempt.moved, endpoint)
             if attempt.drop and endpoint is not None and (node := self._nodes.pop(endpoint, None)):
                 node.close()
-        if any(attempt.refresh for attempt, _ in attempts):
-            self.topology.refresh(self.topology.generation)
+
+    def _refresh(self, deadline: float) -> None:
+        self._check_open()
+        self.topology.refresh(self.topology.generation, deadline - time.monotonic())
 
     def _endpoint(
-        self, keys: tuple[bytes, ...], attempt: Attempt | None, before: Endpoint | None
+        self,
+        keys: tuple[bytes, ...],
+        attempt: Attempt | None,
+        before: Endpoint | None,
+        deadline: float,
     ) -> Endpoint:
         if attempt is not None and attempt.asked is not None and before is not None:
             return self.topology.asked(attempt.asked, before)
         endpoint = self.topology.endpoint(keys)
         if endpoint is None:
-            self._check_open()
-            self.topology.refresh(self.topology.generation)
+            self._refresh(deadline)
             endpoint = self.topology.endpoint(keys)
         if endpoint is None:
             raise Lost(f"no node of {self.topology.target} serves the key", sent=False)
@@ -428,7 +444,7 @@ class SyncEngine:
             timeout = min(self._connect_timeout, max(remaining, 0.001))
             return Wire(endpoint.connect(timeout), self._timeout)
 
-        return self._nodes.setdefault(endpoint, Node(open_wire))
+        return self._nodes.setdefault(endpoint, Node(endpoint, open_wire))
 
 
 _engines: weakref.WeakSet[SyncEngine] = weakref.WeakSet()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import redis.asyncio.connection as redis_async
 import redis.connection as redis_sync
+from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, NodesManager
 from redis.exceptions import (
     AuthenticationError,
@@ -22,7 +24,8 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
-from redis.sentinel import Sentinel
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from octavo.engine.keys import slot
 from octavo.engine.retry import Lost
@@ -98,23 +101,22 @@ class Topology(ABC):
         self.target = target
         self.generation = 0
         self._options = target.options | options
-        self._discovery: dict[str, Any] = {
-            "socket_timeout": connect_timeout,
-            "socket_connect_timeout": connect_timeout,
-        } | ({"ssl": True} if target.tls else {})
+        self._connect_timeout = connect_timeout
+        self._doubted: set[Endpoint] = set()
         self._lock = threading.Lock()
         self._endpoints: dict[str, Endpoint] = {}
 
-    @abstractmethod
     def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint | None:
-        """Return the node for these keys, or None while it is not known. Does no I/O."""
+        """Return the node for these keys, or None while it has to be discovered. Does no I/O."""
+        found = self._find(keys)
+        return None if self._doubted and found in self._doubted else found
 
-    @abstractmethod
-    def _discover(self) -> None:
-        """Find the nodes; blocks."""
+    def doubt(self, node: Endpoint) -> None:
+        """Have this node discovered anew before it is used again: a connection to it was lost."""
+        self._doubted.add(node)
 
-    def refresh(self, seen: int) -> None:
-        """Discover the nodes, unless another caller has since `seen`. Blocks.
+    def refresh(self, seen: int, timeout: float) -> None:
+        """Discover the nodes, unless another caller has since `seen`. Blocks, up to `timeout`.
 
         Raises:
             Lost: nobody answered.
@@ -122,11 +124,17 @@ class Topology(ABC):
         """
         with self._lock:
             if self.generation == seen:
-                try:
-                    self._discover()
-                except (RedisError, RedisClusterException, OSError) as error:
-                    raise _not_connected(error, str(self.target)) from error
+                self._discover(max(timeout, 0.001))
+                self._doubted.clear()
                 self.generation += 1
+
+    @abstractmethod
+    def _find(self, keys: tuple[bytes, ...]) -> Endpoint | None:
+        """Return the node for these keys as far as it is known."""
+
+    @abstractmethod
+    def _discover(self, timeout: float) -> None:
+        """Find the nodes; blocks, up to `timeout` seconds."""
 
     def moved(self, where: str, node: Endpoint) -> None:
         """Note what `MOVED slot host:port` said."""
@@ -145,6 +153,12 @@ class Topology(ABC):
 
     def close(self) -> None:  # noqa: B027 - most hold nothing open
         """Let go of what is held open."""
+
+    def _to_ask(self, timeout: float) -> dict[str, Any]:
+        """Return the options of a client that discovers."""
+        timeout = min(self._connect_timeout, timeout)
+        options = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+        return options | ({"ssl": True} if self.target.tls else {})
 
     def _at(self, host: str, port: int) -> Endpoint:
         return self._endpoint(f"{host}:{port}", host=host, port=port)
@@ -166,11 +180,13 @@ class Standalone(Topology):
             else self._at(*target.nodes[0])
         )
 
-    def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint:
-        """Return the server."""
+    def doubt(self, node: Endpoint) -> None:
+        """Do nothing: there is no other."""
+
+    def _find(self, keys: tuple[bytes, ...]) -> Endpoint:
         return self._only
 
-    def _discover(self) -> None:
+    def _discover(self, timeout: float) -> None:
         pass
 
 
@@ -182,11 +198,10 @@ class Shipped(Topology):
         self._server: Embedded | None = None
         self._only: Endpoint | None = None
 
-    def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint | None:
-        """Return the server, once it has been started."""
+    def _find(self, keys: tuple[bytes, ...]) -> Endpoint | None:
         return self._only
 
-    def _discover(self) -> None:
+    def _discover(self, timeout: float) -> None:
         # Imported here: only those who use the embedded server pay for it.
         from octavo.embedded import Embedded  # noqa: PLC0415
 
@@ -207,23 +222,37 @@ class Sentinels(Topology):
 
     def __init__(self, target: Target, options: dict[str, Any], connect_timeout: float) -> None:
         super().__init__(target, options, connect_timeout)
+        self._sentinels = list(target.nodes)
         self._primary: Endpoint | None = None
 
-    def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint | None:
-        """Return the primary, once it has been asked for."""
+    def _find(self, keys: tuple[bytes, ...]) -> Endpoint | None:
         return self._primary
 
-    def _discover(self) -> None:
+    def _discover(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         tls = {name: value for name, value in self._options.items() if name.startswith("ssl_")}
-        sentinel = Sentinel(
-            list(self.target.nodes),
-            sentinel_kwargs=tls | self.target.sentinel_options | self._discovery,
-        )
-        try:
-            self._primary = self._at(*cast("Any", sentinel).discover_master(self.target.service))
-        finally:
-            for client in sentinel.sentinels:
-                client.close()
+        said = "no time was left to ask"
+        for node in tuple(self._sentinels):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            options = tls | self.target.sentinel_options | self._to_ask(remaining)
+            once = {"retry": Retry(NoBackoff(), 0)}
+            sentinel: Any = Sentinel([node], sentinel_kwargs=options | once)
+            try:
+                self._primary = self._at(*sentinel.discover_master(self.target.service))
+            except (RedisError, OSError) as error:
+                said = (
+                    "it knows no primary" if isinstance(error, MasterNotFoundError) else str(error)
+                )
+                # The others are asked first from now on.
+                self._sentinels.remove(node)
+                self._sentinels.append(node)
+            else:
+                return
+            finally:
+                sentinel.sentinels[0].close()
+        raise Lost(f"no answer from {self.target}; the last one asked: {said}", sent=False)
 
 
 class Cluster(Topology):
@@ -234,8 +263,7 @@ class Cluster(Topology):
         self._manager: NodesManager | None = None
         self._by_slot: dict[int, Endpoint] = {}
 
-    def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint | None:
-        """Return the primary of the keys' slot; of any slot when there are no keys."""
+    def _find(self, keys: tuple[bytes, ...]) -> Endpoint | None:
         number = slot(keys[0]) if keys else 0
         known = self._by_slot.get(number)
         if known is None and self._manager is not None:
@@ -260,15 +288,20 @@ class Cluster(Topology):
         self._manager = None
         self._by_slot = {}
 
-    def _discover(self) -> None:
-        if self._manager is None:
+    def _discover(self, timeout: float) -> None:
+        nodes = set(self.target.nodes)
+        if self._manager is not None:
+            known: Any = self._manager.nodes_cache.values()
+            nodes |= {(node.host, node.port) for node in known}
+        try:
             self._manager = NodesManager(
-                [ClusterNode(host, port) for host, port in self.target.nodes],
+                [ClusterNode(host, port) for host, port in nodes],
                 require_full_coverage=False,
-                **(self._options | self._discovery),
+                # They are asked one after the other.
+                **(self._options | self._to_ask(timeout / len(nodes))),
             )
-        else:
-            self._manager.initialize()
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise _not_connected(error, str(self.target)) from error
         self._by_slot = {}
 
 
