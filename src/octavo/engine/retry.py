@@ -43,7 +43,7 @@ class Lost(Exception):
 _COME_BACK = {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "BUSY"}
 _NODE_CHANGED = {"CLUSTERDOWN", "MASTERDOWN", "READONLY"}
 
-_IN_SCRIPT = re.compile(r" script: [0-9a-f]{40}, on @user_script:.*")
+_IN_SCRIPT = re.compile(r" script: (?:[0-9a-f]{40}, )?on @user_script:.*")
 
 _BY_CODE: dict[str, type[errors.OctavoError]] = {
     "WRONGTYPE": errors.WrongType,
