@@ -94,6 +94,7 @@ def test_a_binary_reply_of_cli_loses_no_byte(standalone: Standalone) -> None:
 
 def test_tls_is_all_the_port_speaks_and_its_authority_is_private() -> None:
     with Standalone(require("redis-7"), tls=True) as server:
+        assert server.cli("CONFIG", "GET", "port") == {"port": "0"}
         with redis_py(server.url) as client:
             assert client.ping()
         for stranger in (f"rediss://{server.address}", f"redis://{server.address}"):
@@ -161,6 +162,18 @@ def test_clients_of_a_proxied_cluster_are_sent_through_the_proxies(
     assert proxy.commands["SET"] == 1
     assert sum(one.commands["SET"] for one in proxied_cluster.proxies) == 1
     assert not any(one.commands["REPLCONF"] for one in proxied_cluster.proxies)
+
+
+@pytest.mark.slow
+def test_a_cluster_with_a_replica_that_does_not_replicate_is_not_healthy(
+    proxied_cluster: Cluster,
+) -> None:
+    proxy = proxied_cluster.proxy_of(proxied_cluster.node_of("k"))
+    proxy.hold("replicas")
+    proxy.cut("replicas")
+    wait_until(lambda: not proxied_cluster.healthy(), "the link is down")
+    proxy.release("replicas")
+    wait_until(proxied_cluster.healthy, "the link is up")
 
 
 @pytest.mark.slow
@@ -233,6 +246,17 @@ def test_servers_go_with_the_process_that_started_them_however_it_ends(
     wait_until(lambda: not home.exists(), "its directory has gone")
 
 
+def test_ctrl_c_in_a_terminal_reaches_neither_servers_nor_what_guards_them() -> None:
+    require("valkey")
+    with starter("time.sleep(60)") as owner:
+        pid, home = report(owner)
+        assert os.getpgid(pid) != os.getpgid(owner.pid)
+        os.killpg(owner.pid, signal.SIGINT)
+        owner.kill()
+    wait_until(lambda: gone(pid), "the server has gone")
+    wait_until(lambda: not home.exists(), "its directory has gone")
+
+
 def test_servers_that_nobody_closed_go_at_the_end_of_the_program() -> None:
     require("valkey")
     with starter("") as owner:
@@ -257,6 +281,7 @@ def starter(then: str, *words: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,  # a process group of its own, as in a terminal
     )
 
 

@@ -111,7 +111,7 @@ class Process:
     """One server program in a directory of its own, which survives a restart of it."""
 
     def __init__(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="octavo-"))
+        self.home = Path(tempfile.mkdtemp(prefix="octavo-test-"))
         self._paused = False
         self._popen: subprocess.Popen[bytes] | None = None
         _Guard.note(self.home, _STOPPED)
