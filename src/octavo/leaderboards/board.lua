@@ -4,7 +4,8 @@
 local function mismatch(meta, config)
   if not meta or string.sub(meta, 1, #config + 1) == config .. ' ' then return false end
   local stored = string.match(meta, '^(.*) %d+$') or meta
-  return redis.error_reply('MISMATCH the board was made as "' .. stored .. '", not as "' .. config .. '"')
+  local what = 'the board was made as "' .. stored .. '", not as "' .. config .. '"'
+  return redis.error_reply('MISMATCH ' .. what)
 end
 
 -- The values of many fields; unpack() takes some thousands at a time.

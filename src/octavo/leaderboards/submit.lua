@@ -55,7 +55,7 @@ if width > 1 or keep == 'sum' then
       if old then
         score, columns[i] = sum_of(old[1], score), columns_sum(old[2], columns[i])
         if not (score and columns[i]) then
-          return redis.error_reply('PRECISION a float64 cannot hold the sum of the scores of ' .. member)
+          return redis.error_reply('PRECISION a float64 cannot hold the new sum of ' .. member)
         end
       end
       sums[i] = score

@@ -8,11 +8,11 @@
 -- ARGV[3] prefix: how many bytes of a key stand before the member
 -- ARGV[4] columns: how many of those are columns
 -- ARGV[5] select: places|around|ranks|scores|after
--- ARGV[6] from: first place from 0 | member | first rank | best score | score of the last entry seen
--- ARGV[7] to: last place | entries on each side | last rank | worst score | key of the last entry seen
+-- ARGV[6] from: first place from 0 | member | first rank | best score | score of the last seen
+-- ARGV[7] to: last place | entries on each side | last rank | worst score | key of the last seen
 -- ARGV[8] limit: how many entries at most, or "" for all
--- returns {first place, places before the first tie, places up to the last tie, dense rank or false,
---   {key, score, ...}, {data, ...} or false}
+-- returns {first place, places before the first tie, places up to the last tie,
+--   dense rank or false, {key, score, ...}, {data, ...} or false}
 -- @include board.lua
 -- @include places.lua
 
