@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from octavo.embedded import Embedded
+from octavo.errors import EmbeddedError
 from tests.embedded.processes import (
     ask,
     eventually,
@@ -157,6 +159,21 @@ def test_when_its_keeper_is_killed_nothing_stays_behind(users: Callable[..., Use
     owner.kill()
 
     assert eventually(lambda: not is_alive(pid), within=2)
+
+
+@pytest.mark.parametrize("program", ["false", "no such program"])
+def test_one_that_never_ran_leaves_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("OCTAVO_SERVER", program)
+    never = Embedded(ephemeral=True)
+    with pytest.raises(EmbeddedError):
+        never.ensure()
+
+    never.release()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_listens_on_no_port(ephemeral: Embedded) -> None:

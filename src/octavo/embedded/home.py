@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 import threading
@@ -75,6 +76,14 @@ class Home:
         else:
             # Data does not belong in a repository, wherever the directory is.
             (self.path / ".gitignore").write_text("*\n", encoding="utf-8")
+
+    def remove_if_dead(self) -> None:
+        """Remove the directory if there is no keeper to do it."""
+        with suppress(OSError):
+            lock = self.lock_server()
+            if lock is not None:
+                os.close(lock)
+                shutil.rmtree(self.path)
 
     def lock_users(self, *, alone: bool = False) -> int | None:
         """Lock `users.lock`, shared or alone, or return None while that is not to be had."""

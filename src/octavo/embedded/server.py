@@ -108,7 +108,9 @@ class Embedded:
         with fork_guard:
             self._drop_users()
             if self._path is None:
-                self._home = None  # the next server is another one
+                home, self._home = self._home, None  # the next server is another one
+                if home and self._owner == os.getpid():
+                    home.remove_if_dead()
 
     def _attach(self) -> Home | None:
         """Hold the users' lock, or return None while the keeper stops the server."""
