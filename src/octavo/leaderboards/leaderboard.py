@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
@@ -533,10 +534,11 @@ def _member(parameter: str, value: str) -> bytes:
         raise ValueError(f"{parameter} is not valid Unicode text: {value!r}") from None
 
 
-def _several(parameter: str, values: Any) -> Any:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"{parameter} must be several, not {values!r}")
-    return values
+def _several(parameter: str, values: Iterable[T]) -> list[T]:
+    if not isinstance(values, str):
+        with suppress(TypeError):
+            return list(values)
+    raise TypeError(f"{parameter} must be several, not {values!r}")
 
 
 def _pairs(
