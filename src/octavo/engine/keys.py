@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from redis.crc import key_slot
 
-__all__ = ["check_name", "check_prefix", "key_base", "slot"]
+__all__ = ["check_name", "check_prefix", "key_base", "name_bytes", "slot"]
 
 _BRACES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 _BRACES_AND_COLON = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D", ":": "%3A"})
@@ -19,16 +19,25 @@ slot = lru_cache(maxsize=65_536)(key_slot)
 """The cluster slot of a key."""
 
 
-def check_name(parameter: str, value: object) -> str:
-    """Return a name fit for a key, or refuse it by the parameter's name."""
+def name_bytes(parameter: str, value: object) -> bytes:
+    """Return the bytes of a name, or refuse it by the parameter's name."""
     if not isinstance(value, str):
         raise TypeError(f"{parameter} must be a str, not {value!r}")
     if not value:
         raise ValueError(f"{parameter} must not be empty")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{parameter} is not valid Unicode text: {value!r}") from None
+
+
+def check_name(parameter: str, value: str) -> str:
+    """Return a name, or refuse it by the parameter's name."""
+    name_bytes(parameter, value)
     return value
 
 
-def check_prefix(value: object) -> str:
+def check_prefix(value: str) -> str:
     """Return a key prefix, or refuse one that would break the hash tags behind it."""
     prefix = check_name("prefix", value)
     if "{" in prefix or "}" in prefix:

@@ -32,7 +32,6 @@ from octavo.engine.retry import Lost
 from octavo.errors import AccessDenied, ServerError
 
 if TYPE_CHECKING:
-    from octavo.embedded import Embedded
     from octavo.engine.url import Target
 
 log = logging.getLogger("octavo")
@@ -194,27 +193,24 @@ class Shipped(Topology):
     """The embedded server: discovering it starts it."""
 
     def __init__(self, target: Target, options: dict[str, Any], connect_timeout: float) -> None:
+        # Imported here: only those who use the embedded server pay for it.
+        from octavo.embedded import Embedded  # noqa: PLC0415
+
         super().__init__(target, options, connect_timeout)
-        self._server: Embedded | None = None
+        self._server = Embedded(target.path, ephemeral=target.ephemeral)
         self._only: Endpoint | None = None
 
     def _find(self, keys: tuple[bytes, ...]) -> Endpoint | None:
         return self._only
 
     def _discover(self, timeout: float) -> None:
-        # Imported here: only those who use the embedded server pay for it.
-        from octavo.embedded import Embedded  # noqa: PLC0415
-
-        if self._server is None:
-            self._server = Embedded(self.target.path, ephemeral=self.target.ephemeral)
         path = self._server.ensure()
         self._only = self._endpoint(path, path=path)
 
     def close(self) -> None:
         """Stop using the server, which stops when nobody does."""
-        if self._server is not None:
-            self._server.release()
-            self._server = self._only = None
+        self._server.release()
+        self._only = None
 
 
 class Sentinels(Topology):

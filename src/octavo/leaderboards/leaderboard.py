@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from octavo.engine.codec import decode, encode
 from octavo.engine.command import Async, Command, Job, M, Sync, answer, operation
-from octavo.engine.keys import check_name
+from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
 from octavo.leaderboards.layout import Layout
 from octavo.leaderboards.ranking import RANK_METHODS, RankMethod, ranks
@@ -152,7 +152,7 @@ class Leaderboard(Job[M]):
     @operation
     def annotate(self, member: str, data: object) -> Command[bool]:
         """Replace the data of a member, or forget it with None; False for no member. O(1)."""
-        args = (self._config, self._prefix, _member("member", member), _payload(data))
+        args = (self._config, self._prefix, name_bytes("member", member), _payload(data))
         keys = (self._keys.scores, self._keys.entries, self._keys.data)
         return self._once_if_asked(ANNOTATE)(keys, args, bool)
 
@@ -161,7 +161,7 @@ class Leaderboard(Job[M]):
         """Take members off the board; return how many were on it. O(M log N)."""
         if not members:
             return answer(0)
-        names = [_member("members", member) for member in members]
+        names = [name_bytes("members", member) for member in members]
         args: tuple[Argument, ...] = (self._config, self._prefix, self._columns, *names)
         return self._once_if_asked(REMOVE)(self._keys, args, int)
 
@@ -181,7 +181,7 @@ class Leaderboard(Job[M]):
     @operation
     def rank(self, member: str) -> Command[float | None]:
         """Return the rank of a member, 1 for the best; None for no member. O(log N)."""
-        return self._lookup([_member("member", member)], _rank_of_only)
+        return self._lookup([name_bytes("member", member)], _rank_of_only)
 
     @operation
     def score(self, member: str) -> Command[float | None]:
@@ -191,12 +191,12 @@ class Leaderboard(Job[M]):
         def read(reply: list[Any]) -> float | None:
             return None if reply[1] is None else scale.score(reply[1][1])
 
-        return self._lookup([_member("member", member)], read, method="")
+        return self._lookup([name_bytes("member", member)], read, method="")
 
     @operation
     def entry(self, member: str) -> Command[Entry | None]:
         """Return a member with its score, rank and data; None for no member. O(log N)."""
-        name = _member("member", member)
+        name = name_bytes("member", member)
         return self._lookup([name], lambda reply: self._found(reply[1]), wants="data")
 
     @operation
@@ -219,7 +219,7 @@ class Leaderboard(Job[M]):
             members, rank = int(reply[0]), _rank(reply[1][2])
             return 100 * (members - rank + bonus[kind]) / members
 
-        name = _member("member", member)
+        name = name_bytes("member", member)
         method = methods.get(kind, "fractional")
         return self._lookup([name], read, method=method, wants="count")
 
@@ -227,7 +227,7 @@ class Leaderboard(Job[M]):
     def ranks_of(self, members: Iterable[str]) -> Command[list[Entry]]:
         """Return those of the members that are on the board, best first. O(M log N)."""
         several = _several("members", members)
-        names = list(dict.fromkeys(_member("members", member) for member in several))
+        names = list(dict.fromkeys(name_bytes("members", member) for member in several))
         if not names:
             return answer([])
 
@@ -259,7 +259,7 @@ class Leaderboard(Job[M]):
         Near the ends the window slides, so that it keeps its size: the best with `n=2` gets the
         best five.
         """
-        return self._window("around", _member("member", member), _whole("n", n, 0))
+        return self._window("around", name_bytes("member", member), _whole("n", n, 0))
 
     @operation
     def between_ranks(
@@ -403,7 +403,7 @@ class Leaderboard(Job[M]):
         width = self._scale.width
         args: list[Argument] = [self._config, keep, self._method, self._ties, width]
         for member, score in pairs:
-            name = _member("member", member)
+            name = name_bytes("member", member)
             places = self._scale.places(parameter, score)
             args += (name, *places, _payload(data_of(member)))
         return self._once_if_asked(SUBMIT)(
@@ -525,13 +525,6 @@ def _rank_of_only(reply: list[Any]) -> float | None:
 
 def _payload(data: object) -> bytes:
     return b"" if data is None else encode("data", data)
-
-
-def _member(parameter: str, value: str) -> bytes:
-    try:
-        return check_name(parameter, value).encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{parameter} is not valid Unicode text: {value!r}") from None
 
 
 def _several(parameter: str, values: Iterable[T]) -> list[T]:
