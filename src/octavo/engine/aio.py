@@ -402,8 +402,10 @@ class AsyncEngine:
             except Lost as lost:
                 failure = lost
             except TimeoutError:
-                sent = channel is not None
-                failure = Lost("no reply within the timeout", sent=sent, late=True)
+                why = "no reply within the timeout"
+                if failure is not None:
+                    why += f"; before that: {failure}"
+                failure = Lost(why, sent=channel is not None, late=True)
 
     @staticmethod
     async def _exchange(channel: Channel, command: Command[Any], attempt: Attempt) -> Any:
