@@ -200,8 +200,8 @@ def test_a_good_argument_needs_the_server(name: str, lost: Any) -> None:
 
 
 OPTIONS: dict[str, Values] = {
-    "name": [one for one in NAMES if one[0] != LONE],
-    "tag": [one for one in NAMES if one[0] not in (None, LONE)],
+    "name": NAMES,
+    "tag": [one for one in NAMES if one[0] is not None],
     "order": [
         ("up", ValueError),
         ("", ValueError),
@@ -230,14 +230,6 @@ def test_a_bad_option_is_refused_by_name(option: str, lost: Any) -> None:
         options = {"name": "x"} | {option: bad}
         name = options.pop("name")
         refused(lambda: lost.leaderboard(name, **options), error, option, bad)  # noqa: B023
-
-
-@pytest.mark.xfail(reason="names of objects are encoded without a look at what they hold")
-@pytest.mark.parametrize("option", ["name", "tag"])
-def test_half_of_a_surrogate_pair_is_refused_by_name(option: str, lost: Any) -> None:
-    options = {"name": "x"} | {option: LONE}
-    name = options.pop("name")
-    refused(lambda: lost.leaderboard(name, **options), ValueError, option, LONE)
 
 
 @pytest.mark.parametrize(
