@@ -71,13 +71,16 @@ class Wire:
         if timeout == self._timeout:
             return
         self._timeout = timeout
-        if self._kernel:
-            seconds, fraction = divmod(max(timeout, 0.001), 1)
-            value = struct.pack("@ll", int(seconds), int(fraction * 1e6))
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
-        else:
-            self._sock.settimeout(max(timeout, 0.001))
+        try:
+            if self._kernel:
+                seconds, fraction = divmod(max(timeout, 0.001), 1)
+                value = struct.pack("@ll", int(seconds), int(fraction * 1e6))
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+            else:
+                self._sock.settimeout(max(timeout, 0.001))
+        except OSError as error:
+            raise Lost(error, sent=False) from error
 
     def send(self, data: bytes, deadline: float, *, whole: bool = True) -> None:
         """Send; `whole` says that a part of the data makes the server do nothing."""
@@ -312,8 +315,8 @@ class SyncEngine:
                 else:
                     under_way.append((node, wire, parcels, [count for _, count in packed]))
             while under_way:
-                following.extend(self._collect(*under_way[0], deadline))
-                under_way.pop(0)
+                # Taken off first: an interrupt must not close what has been given back.
+                following.extend(self._collect(*under_way.pop(0), deadline))
         except BaseException:
             for _, wire, _, _ in under_way:
                 wire.close()
@@ -334,6 +337,9 @@ class SyncEngine:
             wire.close()
             self.topology.doubt(node.endpoint)
             following.extend(again for parcel in parcels[settled:] for again in parcel.lose(lost))
+        except BaseException:
+            wire.close()
+            raise
         else:
             node.give(wire)
         return following

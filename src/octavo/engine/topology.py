@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("octavo")
 
+_LEAST_TO_ASK = 0.25
+"""Seconds that a node of a cluster is given at least to answer a discovery."""
+
 
 class Endpoint:
     """One node: where it listens and how to connect to it."""
@@ -293,8 +296,8 @@ class Cluster(Topology):
             self._manager = NodesManager(
                 [ClusterNode(host, port) for host, port in nodes],
                 require_full_coverage=False,
-                # They are asked one after the other.
-                **(self._options | self._to_ask(timeout / len(nodes))),
+                # They are asked one after the other, until one answers.
+                **(self._options | self._to_ask(max(timeout / len(nodes), _LEAST_TO_ASK))),
             )
         except (RedisError, RedisClusterException, OSError) as error:
             raise _not_connected(error, str(self.target)) from error
