@@ -6,7 +6,6 @@ table; what is asked of it blocks, so the async engine asks in a thread.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -33,8 +32,6 @@ from octavo.errors import AccessDenied, ServerError
 
 if TYPE_CHECKING:
     from octavo.engine.url import Target
-
-log = logging.getLogger("octavo")
 
 _LEAST_TO_ASK = 0.25
 """Seconds that a node of a cluster is given at least to answer a discovery."""
