@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FIRST_DELAY = 0.005
 LONGEST_DELAY = 0.25
+LEAST_TRY = 0.01
+"""Seconds without which another try would only hide the reason of the last one."""
 
 
 class ReplyError(Exception):
@@ -123,6 +125,10 @@ class Attempt:
         """Seconds until the deadline."""
         return self.deadline - time.monotonic()
 
+    @property
+    def _over(self) -> bool:
+        return self.remaining <= self.delay + LEAST_TRY
+
     def refused(self, error: ReplyError) -> None:
         """Learn from an error reply how to try again.
 
@@ -148,7 +154,7 @@ class Attempt:
             self.drop = code == "READONLY"
         else:
             raise self.error(text) from error
-        if self.remaining <= self.delay:
+        if self._over:
             raise self.error(text, otherwise=errors.Unavailable) from error
 
     def lost(self, lost: Lost) -> None:
@@ -160,9 +166,9 @@ class Attempt:
         self.tries += 1
         self.sent |= lost.sent
         self._again()
-        if (self.idempotent or not lost.sent) and self.remaining > self.delay:
+        if (self.idempotent or not lost.sent) and not self._over:
             return
-        late = lost.late or self.remaining <= self.delay
+        late = lost.late or self._over
         raise (errors.DeadlineExceeded if late else errors.ConnectionLost)(
             str(lost),
             outcome="unknown" if self.sent else "not_sent",

@@ -6,6 +6,7 @@ table; what is asked of it blocks, so the async engine asks in a thread.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -285,20 +286,30 @@ class Cluster(Topology):
         self._by_slot = {}
 
     def _discover(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         nodes = set(self.target.nodes)
         if self._manager is not None:
             known: Any = self._manager.nodes_cache.values()
             nodes |= {(node.host, node.port) for node in known}
-        try:
-            self._manager = NodesManager(
-                [ClusterNode(host, port) for host, port in nodes],
-                require_full_coverage=False,
-                # They are asked one after the other, until one answers.
-                **(self._options | self._to_ask(max(timeout / len(nodes), _LEAST_TO_ASK))),
-            )
-        except (RedisError, RedisClusterException, OSError) as error:
-            raise _not_connected(error, str(self.target)) from error
-        self._by_slot = {}
+        failure: Exception = Lost(f"no time was left to ask {self.target}", sent=False)
+        for asked, (host, port) in enumerate(random.sample(sorted(nodes), len(nodes))):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            # One that hangs must leave time for the others.
+            share = min(remaining, max(remaining / (len(nodes) - asked), _LEAST_TO_ASK))
+            try:
+                self._manager = NodesManager(
+                    [ClusterNode(host, port)],
+                    require_full_coverage=False,
+                    **(self._options | self._to_ask(share)),
+                )
+            except (RedisError, RedisClusterException, OSError) as error:
+                failure = _not_connected(error, str(self.target))
+            else:
+                self._by_slot = {}
+                return
+        raise failure
 
 
 _KINDS: dict[str, type[Topology]] = {
