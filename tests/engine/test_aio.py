@@ -16,6 +16,7 @@ import pytest
 
 import octavo
 from octavo.engine.wire import pack
+from octavo.testing.waiting import wait_until
 from tests.engine.lab import Lab, async_lab, command, eventually, took
 from tests.engine.relay import Relay
 
@@ -153,7 +154,9 @@ async def test_a_thousand_cancellations_under_load_never_shift_a_reply(
     print(f"{seed=}")
     rng = random.Random(seed)
     answered = in_flight = cancelled = 0
-    async with async_lab(standalone.url, prefix) as lab:
+    async with octavo.connect_async(standalone.url, prefix=prefix) as client:
+        lab = Lab(client)
+        await say(lab, "first")
         channel = channel_of(lab)
 
         async def ask(text: str) -> None:
@@ -161,13 +164,20 @@ async def test_a_thousand_cancellations_under_load_never_shift_a_reply(
             assert await say(lab, text) == text.encode()
             answered += 1
 
+        async def ask_many(text: str) -> None:
+            nonlocal answered
+            async with client.batch(atomic=rng.random() < 0.5) as batch:
+                said = [Lab(batch).send(command("ECHO", None, f"{text}-{i}")) for i in range(3)]
+            assert [one.result() for one in said] == [f"{text}-{i}".encode() for i in range(3)]
+            answered += 1
+
         while cancelled < 1000:
-            tasks = [asyncio.create_task(ask(f"{cancelled}-{i}")) for i in range(40)]
-            for _ in range(rng.randrange(4)):
+            kinds = [rng.choice((ask, ask, ask_many)) for _ in range(40)]
+            tasks = [asyncio.create_task(kind(f"{cancelled}-{i}")) for i, kind in enumerate(kinds)]
+            for _ in range(rng.randrange(6)):
                 await asyncio.sleep(0)
             for task in rng.sample(tasks, 15):
-                waiting = bool(cast("Any", channel)._in_flight) and not task.done()
-                in_flight += waiting
+                in_flight += bool(cast("Any", channel)._in_flight) and not task.done()
                 cancelled += task.cancel()
                 if rng.random() < 0.3:
                     await asyncio.sleep(0)
@@ -427,6 +437,41 @@ async def main():
 
 asyncio.run(main())
 """
+
+GIVING_UP = """
+import asyncio, gc, sys
+import octavo
+from tests.engine.lab import Lab
+
+async def main():
+    db = octavo.connect_async(sys.argv[1])
+    lab = Lab(db)
+    tasks = [asyncio.create_task(work) for work in (lab.add("n"), lab.take("list", 1))]
+    await asyncio.sleep(0.1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await db.aclose()
+    await asyncio.sleep(0.05)
+    gc.collect()
+
+asyncio.run(main())
+"""
+
+
+def test_callers_who_give_up_while_they_connect_leave_nothing_to_warn_of(proxy: WireProxy) -> None:
+    proxy.hold()
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", GIVING_UP, proxy.url],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    proxy.release()
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+    wait_until(lambda: proxy.connections == 0, "no connection is left")
 
 
 def test_a_closed_client_leaves_nothing_to_warn_of(standalone: Standalone) -> None:

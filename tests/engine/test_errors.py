@@ -4,6 +4,7 @@ import copy
 import inspect
 import logging
 import pickle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -76,6 +77,12 @@ def test_a_group_of_a_batch_survives_pickling() -> None:
     again = pickle.loads(pickle.dumps(group))
     assert type(again) is octavo.BatchError
     assert [str(one) for one in again.exceptions] == [str(one) for one in group.exceptions]
+
+
+def test_errors_of_redis_py_are_translated_in_one_place() -> None:
+    source = Path(octavo.__file__).parent
+    knowing = [path.name for path in source.glob("engine/*.py") if "RedisError" in path.read_text()]
+    assert knowing == ["topology.py"]
 
 
 def test_an_error_shows_operation_and_key_where_they_are_known() -> None:

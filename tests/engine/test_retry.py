@@ -137,6 +137,20 @@ def test_a_refusal_that_does_not_pass_ends_at_the_deadline(
     assert 2 < refusals(standalone, "READONLY") < 40
 
 
+def test_an_outcome_is_unknown_if_any_try_may_have_arrived(
+    connect: Connect, standalone: Standalone, proxy_of: Any
+) -> None:
+    proxy: WireProxy = proxy_of(standalone)
+    lab = lab_of(connect(proxy.url, timeout=0.6))
+    lab.get("nothing")
+    proxy.drop_replies()
+    proxy.refuse()
+    with took(0.3, 1.0), pytest.raises(octavo.ConnectionLost) as caught:
+        lab.put("k", "v")
+    assert caught.value.outcome == "unknown"
+    assert standalone.cli("GET", lab.key("k")) == "v"
+
+
 def test_what_is_refused_for_good_is_not_sent_again(lab: Any, standalone: Standalone) -> None:
     lab.put("text", "x")
     before = refusals(standalone, "ERR")
