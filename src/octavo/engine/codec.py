@@ -24,7 +24,7 @@ def encode(parameter: str, value: object) -> bytes:
     """Return the bytes of a value, or refuse it by the parameter's name."""
     try:
         return _MSGPACK + msgspec.msgpack.encode(value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise TypeError(f"{parameter} cannot be stored: {error}") from error
 
 

@@ -30,6 +30,8 @@ Percentile = Literal["mean", "weak", "strict", "rank"]
 _STAMP = 7
 _COLUMN = 8
 _SCAN = 500
+# More would hold up the server for milliseconds.
+_MOST_BINS = 10_000
 # No board has as many members, and a script can count this far.
 _MOST = 2**53
 
@@ -66,12 +68,12 @@ class Leaderboard(Job[M]):
         ties: who comes first among equal scores: who reached it earliest, by the server's clock
             and exactly, or latest, or by name.
         page_size: entries on a page.
-        once: run each write at most once although its reply is lost: it is then sent again and
+        once: run each write but `clear` at most once although its reply is lost: it is then sent again and
             answered with the first run's reply. Costs one SET and a key of about 150 bytes for a
             minute, per write.
 
     Raises:
-        ConfigMismatch: from any operation: the board was made with another `order` or `ties`, or
+        ConfigMismatch: from any operation but `count` and `clear`: the board was made with another `order` or `ties`, or
             one of the two is ranked "dense" and the other is not.
         WrongType: from any operation: a key of the board holds something else.
     """
@@ -368,7 +370,7 @@ class Leaderboard(Job[M]):
 
         Args:
             bins: how many intervals of equal width from the lowest to the highest score, or their
-                bounds in ascending order. Of several columns the first counts.
+                bounds in ascending order; at most 10,000. Of several columns the first counts.
         """
         first = self._scale.first
         number, edges = "", []
@@ -378,6 +380,8 @@ class Leaderboard(Job[M]):
             edges = [self._bound("bins", edge) for edge in _several("bins", bins)]
             if not edges[1:] or sorted({*edges}) != edges[:: int(first)]:
                 raise ValueError(f"bins must be two or more ascending bounds, not {bins!r}")
+        if max(int(number or 0), len(edges) - 1) > _MOST_BINS:
+            raise ValueError(f"bins must be at most {_MOST_BINS:,}, not {bins!r}")
 
         def read(reply: list[Any]) -> list[Bin]:
             bounds = [self._scale.score(edge) for edge in reply[0]]
