@@ -240,7 +240,12 @@ class WireProxy:
                     await side.gone.wait()
 
     async def _cut(self, kind: Kind) -> None:
-        links = [link for link in self._links if link.kind == kind and link.open]
+        # One that asyncio has accepted and not yet announced has nothing to cut.
+        links = [
+            link
+            for link in self._links
+            if link.kind == kind and link.open and link.client.transport is not None
+        ]
         for link in links:
             link.cut()
         for link in links:
