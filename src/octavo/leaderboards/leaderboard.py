@@ -73,8 +73,8 @@ class Leaderboard(Job[M]):
             minute, per write.
 
     Raises:
-        ConfigMismatch: from any operation but `count` and `clear`: the board was made with another `order` or `ties`, or
-            one of the two is ranked "dense" and the other is not.
+        ConfigMismatch: from any operation but `count` and `clear`: the board was made with
+            another `order` or `ties`, or one of the two is ranked "dense" and the other is not.
         WrongType: from any operation: a key of the board holds something else.
     """
 
