@@ -68,9 +68,9 @@ class Leaderboard(Job[M]):
         ties: who comes first among equal scores: who reached it earliest, by the server's clock
             and exactly, or latest, or by name.
         page_size: entries on a page.
-        once: run each write but `clear` at most once although its reply is lost: it is then sent again and
-            answered with the first run's reply. Costs one SET and a key of about 150 bytes for a
-            minute, per write.
+        once: run each write but `clear` at most once although its reply is lost: it is then sent
+            again and answered with the first run's reply. Costs one SET and a key of about 150
+            bytes for a minute, per write.
 
     Raises:
         ConfigMismatch: from any operation but `count` and `clear`: the board was made with
