@@ -9,7 +9,7 @@ import struct
 import time
 import weakref
 from collections import deque
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from octavo.engine.command import (
@@ -160,8 +160,9 @@ class Node:
 
     def close(self) -> None:
         """Close what is idle."""
-        while self._idle:
-            self._idle.pop().close()
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
 
 class SyncEngine:
