@@ -639,12 +639,10 @@ def _start(generator: AsyncGenerator[None]) -> None:
 async def _to_the_end(step: Coroutine[Any, Any, Any]) -> Any:
     """Await a step although the task is cancelled meanwhile, however often."""
     task = asyncio.ensure_future(step)
-    while True:
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.done():
-                raise
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait((task,))
+    return task.result()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
