@@ -69,9 +69,10 @@ class Relay:
             while data := client.recv(65_536):
                 if number <= self._frozen:
                     continue
-                server.sendall(data[: self.cut_after])
-                if self.cut_after is not None:
-                    self.cut_after -= len(data)
+                cut_after = self.cut_after  # before the reply comes, and with it another order
+                server.sendall(data[:cut_after])
+                if cut_after is not None:
+                    self.cut_after = cut_after - len(data)
                     if self.cut_after <= 0:
                         self.cut_after = None
                         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
