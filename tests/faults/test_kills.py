@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROUNDS = pytest.mark.parametrize("rounds", [1, pytest.param(15, marks=pytest.mark.soak)])
 
 
-@ROUNDS
+@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.soak)])
 def test_a_durable_server_killed_again_and_again(prefix: str, seed: int, rounds: int) -> None:
     options = "--appendonly", "yes", "--appendfsync", "always"
     with Standalone(require("valkey"), *options) as server:
@@ -34,7 +34,6 @@ def test_a_durable_server_killed_again_and_again(prefix: str, seed: int, rounds:
                     server.start()
                     load.go_on()
             ledger.check(load.stored)
-            assert ledger.unknown.total()
 
 
 @pytest.mark.slow
