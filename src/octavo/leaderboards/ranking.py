@@ -7,7 +7,6 @@ beyond the run, and the rest follows from the entries themselves.
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -44,18 +43,39 @@ def ranks(
     """
     if method == "ordinal":
         return list(range(first + 1, first + 1 + len(ties)))
+    if method == "competition":
+        return _starts(ties, first, better)
+    if method == "modified":
+        return _ends(ties, first, up_to)
+    if method == "fractional":
+        both = zip(_starts(ties, first, better), _ends(ties, first, up_to), strict=True)
+        return [(start + end) / 2 for start, end in both]
+    rank, last = dense, ties[0] if ties else None
     found: list[float] = []
-    place, before = first, better
-    for _, tie in groupby(ties):
-        size = sum(1 for _ in tie)
-        place += size
-        behind = place if place < first + len(ties) else up_to
-        if method == "competition":
-            rank: float = before + 1
-        elif method == "dense":
-            rank = dense
-        else:
-            rank = behind if method == "modified" else (before + 1 + behind) / 2
-        found += [rank] * size
-        before, dense = place, dense + 1
+    for tie in ties:
+        if tie != last:
+            rank, last = rank + 1, tie
+        found.append(rank)
     return found
+
+
+def _starts(ties: Sequence[object], first: int, better: int) -> list[float]:
+    """Return the place at which the tie of each entry begins."""
+    start, last = better + 1, ties[0] if ties else None
+    found: list[float] = []
+    for place, tie in enumerate(ties, first + 1):
+        if tie != last:
+            start, last = place, tie
+        found.append(start)
+    return found
+
+
+def _ends(ties: Sequence[object], first: int, up_to: int) -> list[float]:
+    """Return the place at which the tie of each entry ends."""
+    end, last = up_to, ties[-1] if ties else None
+    found: list[float] = []
+    for place in range(len(ties) - 1, -1, -1):
+        if ties[place] != last:
+            end, last = first + place + 1, ties[place]
+        found.append(end)
+    return found[::-1]

@@ -20,7 +20,9 @@ local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local method, width, bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local from, to = ARGV[6], ARGV[7]
 
-local wrong = mismatch(redis.call('HGET', entries, ''), ARGV[1])
+-- The second field is of use around a member only.
+local found = redis.call('HMGET', entries, '', from)
+local wrong = mismatch(found[1], ARGV[1])
 if wrong then return wrong end
 
 local function columns_of(key) return string.sub(key, 1, bytes) end
@@ -33,8 +35,7 @@ elseif ARGV[5] == 'scores' then
   first = redis.call('ZCOUNT', scores, '-inf', '(' .. from)
   last = redis.call('ZCOUNT', scores, '-inf', to) - 1
 elseif ARGV[5] == 'around' then
-  local prefix = ''
-  if width > 0 then prefix = redis.call('HGET', entries, from) end
+  local prefix = width == 0 and '' or found[2]
   local place = prefix and redis.call('ZRANK', scores, prefix .. from)
   if place then
     local size = 2 * to + 1
