@@ -96,7 +96,7 @@ for i = 2, #names do
   if same then
     score = old
   else
-    unchanged = false
+    unchanged = unchanged and bare
     local start = tail
     if stamped then
       stamp = stamp + 1
