@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import time
-import weakref
 from collections import deque
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +24,7 @@ from octavo.engine.command import (
     WaitFor,
     not_an_effect,
 )
+from octavo.engine.fork import mind_forks
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete
 from octavo.engine.wire import ASKING, NOTHING, ProtocolError, Push, pack, parser, words_for
 from octavo.errors import OctavoError
@@ -315,7 +314,7 @@ class AsyncEngine:
         self._homes: dict[asyncio.AbstractEventLoop, Home] = {}
         self._inherited: list[Home] = []
         self._closed = False
-        _engines.add(self)
+        mind_forks(self)
 
     async def call(
         self, name: str, method: Callable[..., Command[Any]], /, *args: Any, **kwargs: Any
@@ -653,15 +652,3 @@ def _running_loop() -> asyncio.AbstractEventLoop:
             "octavo's async client needs asyncio: call it from a coroutine that asyncio runs "
             "(trio is not supported)"
         ) from None
-
-
-_engines: weakref.WeakSet[AsyncEngine] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for engine in list(_engines):
-        engine.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -7,7 +7,6 @@ import select
 import socket
 import struct
 import time
-import weakref
 from collections import deque
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +21,7 @@ from octavo.engine.command import (
     WaitFor,
     not_an_effect,
 )
+from octavo.engine.fork import mind_forks
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete
 from octavo.engine.wire import ASKING, NOTHING, ProtocolError, Push, pack, parser, words_for
 from octavo.errors import OctavoError
@@ -182,7 +182,7 @@ class SyncEngine:
         self._telemetry = telemetry
         self._nodes: dict[Endpoint, Node] = {}
         self._closed = False
-        _engines.add(self)
+        mind_forks(self)
 
     def call(
         self, name: str, method: Callable[..., Command[Any]], /, *args: Any, **kwargs: Any
@@ -452,15 +452,3 @@ class SyncEngine:
             return Wire(endpoint.connect(timeout), self._timeout)
 
         return self._nodes.setdefault(endpoint, Node(endpoint, open_wire))
-
-
-_engines: weakref.WeakSet[SyncEngine] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for engine in list(_engines):
-        engine.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
