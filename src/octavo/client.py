@@ -79,7 +79,10 @@ class Octavo(Job[M]):
         if isinstance(self._engine, Collector):
             raise TypeError("a batch has no batches of its own")
         return BatchScope(
-            self._engine, self._prefix, Collector(atomic=atomic), raise_on_error=raise_on_error
+            self._engine,
+            self._prefix,
+            Collector(self._common, atomic=atomic),
+            raise_on_error=raise_on_error,
         )
 
     @flow
@@ -167,8 +170,10 @@ class BatchScope(Generic[M]):
         if error is not None:
             self._collector.discard()
             return
-        noted, parcels = self._collector.finish()
         with self._engine.observed("batch"):
+            if openings := self._collector.openings():
+                self._engine.carry(openings)
+            noted, parcels = self._collector.finish()
             self._engine.carry(parcels)
             if self._raise:
                 raise_errors(noted)
@@ -187,8 +192,10 @@ class BatchScope(Generic[M]):
         if error is not None:
             self._collector.discard()
             return
-        noted, parcels = self._collector.finish()
         with self._engine.observed("batch"):
+            if openings := self._collector.openings():
+                await self._engine.carry(openings)
+            noted, parcels = self._collector.finish()
             await self._engine.carry(parcels)
             if self._raise:
                 raise_errors(noted)

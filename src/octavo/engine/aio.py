@@ -9,24 +9,39 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import time
 from collections import deque
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from octavo.engine.batch import Parcel
 from octavo.engine.command import (
     MISSING,
     PING,
     CallUser,
     Command,
+    Common,
     Effect,
+    Pending,
     Sleep,
+    Spawn,
     WaitFor,
     not_an_effect,
 )
 from octavo.engine.fork import mind_forks
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete
-from octavo.engine.wire import ASKING, NOTHING, ProtocolError, Push, pack, parser, words_for
+from octavo.engine.tracking import Tracker
+from octavo.engine.wire import (
+    NOTHING,
+    ProtocolError,
+    Push,
+    own_reply,
+    pack,
+    packed,
+    parser,
+    words_for,
+)
 from octavo.errors import OctavoError
 
 if TYPE_CHECKING:
@@ -35,12 +50,15 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
-    from octavo.engine.batch import Parcel
     from octavo.engine.telemetry import Telemetry
     from octavo.engine.topology import Endpoint, Topology
+    from octavo.engine.tracking import Link
 
     # The caller's future and deadline; for several replies, how many, and the list they go to.
     Flight = tuple[asyncio.Future[Any], float, int, list[Any] | None]
+
+
+log = logging.getLogger("octavo")
 
 
 class Channel(asyncio.Protocol):
@@ -48,6 +66,7 @@ class Channel(asyncio.Protocol):
 
     Attributes:
         scripts: the SHAs of the scripts it has run.
+        link: where changes of what is read on it are told.
         closed: whether it is of no further use.
     """
 
@@ -68,6 +87,7 @@ class Channel(asyncio.Protocol):
         self._paused = False
         self._timer: asyncio.TimerHandle | None = None
         self.scripts: set[bytes] = set()
+        self.link: Link | None = None
         self.closed = self._transport.is_closing()
 
     def send(
@@ -277,6 +297,7 @@ class Home:
     def __init__(self) -> None:
         self.lanes: dict[Endpoint, Lane] = {}
         self.refreshing: asyncio.Task[None] | None = None
+        self.spawned: set[asyncio.Task[None]] = set()
         # A loop that ends finishes its async generators: that closes what this loop has open.
         self._guard = self._close_with_the_loop()
         _start(self._guard)
@@ -307,6 +328,7 @@ class AsyncEngine:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.topology = topology
+        self.common = Common(topology, Tracker(connect_timeout))
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._limit = max_in_flight
@@ -335,7 +357,8 @@ class AsyncEngine:
         if command.local is not None and (value := command.local()) is not MISSING:
             return value
         try:
-            value = command.read(await self._reply(name, command))
+            reply = self._gather(name, command) if command.parts else self._reply(name, command)
+            value = command.read(await reply)
         except OctavoError as error:
             complete(error, name, command.keys)
             if command.recover is None:
@@ -344,6 +367,11 @@ class AsyncEngine:
         if command.then is None or (following := command.then(value)) is None:
             return value
         return await self.run(name, following)
+
+    async def _gather(self, name: str, command: Command[Any]) -> list[Any]:
+        parcels = [Parcel(name, part, Pending(name)) for part in command.parts]
+        await self.carry(parcels)
+        return [parcel.pending.result() for parcel in parcels]
 
     async def _reply(self, name: str, command: Command[Any]) -> Any:
         """Take the direct path where the connection is there, and the long one otherwise."""
@@ -354,10 +382,13 @@ class AsyncEngine:
         lane = home.lanes.get(endpoint) if home is not None and endpoint is not None else None
         channel = lane.shared if lane is not None else None
         failure: ReplyError | Lost | None = None
-        if not (channel is None or channel.closed or channel.full or command.exclusive):
+        if not (channel is None or channel.closed or channel.full or command.block is not None):
             try:
-                data = pack(words_for(command, channel.scripts))
-                reply = await channel.send(data, deadline)
+                if command.behind or command.tracked:
+                    reply = await self._converse(channel, command, endpoint, deadline)
+                else:
+                    data = pack(words_for(command, channel.scripts))
+                    reply = await channel.send(data, deadline)
                 if type(reply) is not ReplyError:
                     return reply
                 failure = reply
@@ -389,12 +420,14 @@ class AsyncEngine:
                         command.keys, attempt, endpoint, attempt.deadline
                     )
                     lane = self._lane(endpoint)
-                    if command.exclusive:
+                    if command.block is not None:
                         channel = await lane.take()
-                        reply = await self._exchange_alone(lane, channel, command, attempt)
+                        reply = await self._exchange_alone(
+                            lane, channel, command, endpoint, attempt
+                        )
                     else:
                         channel = await lane.share()
-                        reply = await self._exchange(channel, command, attempt)
+                        reply = await self._exchange(channel, command, endpoint, attempt)
                 if type(reply) is not ReplyError:
                     return reply
                 failure = reply
@@ -406,25 +439,42 @@ class AsyncEngine:
                     why += f"; before that: {failure}"
                 failure = Lost(why, sent=channel is not None, late=True)
 
-    @staticmethod
-    async def _exchange(channel: Channel, command: Command[Any], attempt: Attempt) -> Any:
-        data = pack(words_for(command, channel.scripts, plain=attempt.plain)) + pack_behind(command)
-        count = 1 + bool(command.behind)
-        if attempt.asked is not None:
-            data, count = ASKING + data, count + 1
+    async def _exchange(
+        self, channel: Channel, command: Command[Any], endpoint: Endpoint, attempt: Attempt
+    ) -> Any:
         deadline = asyncio.get_running_loop().time() + attempt.remaining
+        asking = attempt.asked is not None
+        return await self._converse(
+            channel, command, endpoint, deadline, plain=attempt.plain, asking=asking
+        )
+
+    async def _converse(
+        self,
+        channel: Channel,
+        command: Command[Any],
+        endpoint: Endpoint | None,
+        deadline: float,
+        *,
+        plain: bool = False,
+        asking: bool = False,
+    ) -> Any:
+        tracker = self.common.tracker
+        link = tracker.link(endpoint) if command.tracked and endpoint is not None else None
+        data, count = packed(command, channel, plain=plain, asking=asking, link=link)
         if count == 1:
             return await channel.send(data, deadline)
-        replies = await channel.send(data, deadline, count, [])
-        if not command.behind or type(replies[-2]) is ReplyError:
-            return replies[-2] if command.behind else replies[-1]
-        return replies[-2:]
+        return own_reply(command, channel, await channel.send(data, deadline, count, []))
 
     async def _exchange_alone(
-        self, lane: Lane, channel: Channel, command: Command[Any], attempt: Attempt
+        self,
+        lane: Lane,
+        channel: Channel,
+        command: Command[Any],
+        endpoint: Endpoint,
+        attempt: Attempt,
     ) -> Any:
         try:
-            reply = await self._exchange(channel, command, attempt)
+            reply = await self._exchange(channel, command, endpoint, attempt)
         except BaseException:
             channel.fail(Lost("the caller has gone", sent=True))
             raise
@@ -436,7 +486,7 @@ class AsyncEngine:
         """Carry a batch: a write per node and wave, the nodes at the same time."""
         self._home()
         deadline = time.monotonic() + self._timeout
-        wave = [parcel for parcel in parcels if parcel.start(deadline)]
+        wave = [more for parcel in parcels for more in parcel.start(deadline)]
         nodes: dict[Parcel, Endpoint] = {}
         while wave:
             groups: dict[Endpoint, list[Parcel]] = {}
@@ -453,7 +503,7 @@ class AsyncEngine:
                 following = [again for parcel in wave for again in parcel.lose(lost)]
             except OctavoError as error:
                 for parcel in wave:
-                    parcel.fail(error)
+                    parcel.abort(error)
             else:
                 waves = await asyncio.gather(
                     *(self._exchange_all(*group, deadline) for group in groups.items())
@@ -466,15 +516,18 @@ class AsyncEngine:
     ) -> list[Parcel]:
         replies: list[Any] = []
         counts = [1] * len(parcels)
+        channel: Channel | None = None
         failure = Lost("no reply within the timeout", sent=False, late=True)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 channel = await self._lane(endpoint).share()
-                packed = [parcel.pack(channel.scripts) for parcel in parcels]
-                counts = [count for _, count in packed]
+                tracked = any(parcel.command.tracked for parcel in parcels)
+                link = self.common.tracker.link(endpoint) if tracked else None
+                packs = [parcel.pack(channel, link) for parcel in parcels]
+                counts = [count for _, count in packs]
                 failure = Lost(failure, sent=True, late=True)
                 by_loop = asyncio.get_running_loop().time() + deadline - time.monotonic()
-                data = b"".join([data for data, _ in packed])
+                data = b"".join([data for data, _ in packs])
                 await channel.send(data, by_loop, sum(counts), replies)
         except Lost as lost:
             failure = lost
@@ -482,7 +535,7 @@ class AsyncEngine:
             pass
         except OctavoError as error:
             for parcel in parcels:
-                parcel.fail(error)
+                parcel.abort(error)
             return []
         if len(replies) < sum(counts):
             self.topology.doubt(endpoint)
@@ -490,10 +543,10 @@ class AsyncEngine:
         end = 0
         for parcel, count in zip(parcels, counts, strict=True):
             start, end = end, end + count
-            answered = end <= len(replies)
-            following.extend(
-                parcel.settle(replies[start:end]) if answered else parcel.lose(failure)
-            )
+            if channel is not None and end <= len(replies):
+                following.extend(parcel.settle(replies[start:end], channel))
+            else:
+                following.extend(parcel.lose(failure))
         return following
 
     async def drive(
@@ -538,10 +591,31 @@ class AsyncEngine:
             case WaitFor():
                 return await awaited.signal.wait_async(awaited.timeout)
             case CallUser():
-                result = awaited.function(*awaited.args)
-                return await result if inspect.isawaitable(result) else result
+                return await self._call_user(name, awaited)
+            case Spawn():
+                self._spawn(name, awaited)
+                return None
             case _:
                 raise not_an_effect(awaited)
+
+    async def _call_user(self, name: str, call: CallUser[Any]) -> Any:
+        make = call.meanwhile
+        work = asyncio.get_running_loop().create_task(_called(call), context=call.context)
+        try:
+            while make is not None and not (await asyncio.wait((work,), timeout=call.every))[0]:
+                try:
+                    await self.run(name, make())
+                except OctavoError as error:
+                    log.info("octavo could not act in time: %r", error)
+            return await work
+        finally:
+            work.cancel()
+
+    def _spawn(self, name: str, spawn: Spawn) -> None:
+        spawned = self._home().spawned
+        task = asyncio.create_task(self._drive(name, spawn.method(*spawn.args)))
+        spawned.add(task)
+        task.add_done_callback(spawned.discard)
 
     async def open(self) -> None:
         """Reach the server, starting the embedded one."""
@@ -557,6 +631,7 @@ class AsyncEngine:
                 home.close()
             elif not loop.is_closed():
                 loop.call_soon_threadsafe(home.close)
+        self.common.tracker.close()
         await asyncio.to_thread(self.topology.close)
 
     def after_fork(self) -> None:
@@ -624,9 +699,15 @@ class AsyncEngine:
         return self._home().lanes.setdefault(endpoint, Lane(connect))
 
 
-def pack_behind(command: Command[Any]) -> bytes:
-    """Return what is sent right behind a command."""
-    return pack(command.behind) if command.behind else b""
+async def _called(call: CallUser[Any]) -> Any:
+    function = call.function
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object whose call is a coroutine
+    ):
+        return await function(*call.args)
+    # The thread sees the task's context variables.
+    result = await asyncio.to_thread(function, *call.args)
+    return await result if inspect.isawaitable(result) else result
 
 
 def _start(generator: AsyncGenerator[None]) -> None:

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from octavo.engine.command import MISSING, Command, Pending
 from octavo.engine.keys import slot
 from octavo.engine.retry import Attempt, Lost, ReplyError, comes_back, complete
-from octavo.engine.wire import ASKING, pack, words_for
+from octavo.engine.wire import ASKING, own_reply, pack, packed
 from octavo.errors import BatchError, OctavoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from octavo.engine.command import Common
+    from octavo.engine.tracking import Link
+    from octavo.engine.wire import Connection
 
 _MULTI, _EXEC = pack((b"MULTI",)), pack((b"EXEC",))
 
@@ -24,7 +28,7 @@ _MULTI, _EXEC = pack((b"MULTI",)), pack((b"EXEC",))
 class Parcel:
     """One operation of a batch on its way."""
 
-    __slots__ = ("_deadline", "attempt", "command", "name", "pending")
+    __slots__ = ("_deadline", "_left", "_parts", "attempt", "command", "name", "pending")
 
     def __init__(self, name: str, command: Command[Any], pending: Pending[Any]) -> None:
         self.name = name
@@ -43,50 +47,53 @@ class Parcel:
         """Whether it may be sent again although it may have been executed."""
         return self.command.idempotent
 
-    def start(self, deadline: float) -> bool:
-        """Begin; return whether anything has to be sent."""
+    def start(self, deadline: float) -> Sequence[Parcel]:
+        """Begin; return what has to be sent for it."""
         self._deadline = deadline
         local = self.command.local
         if local is not None and (value := local()) is not MISSING:
             self.pending.resolve(value)
-            return False
-        return True
+            return ()
+        if not self.command.parts:
+            return (self,)
+        parts = [Part(self, part) for part in self.command.parts]
+        self._left = len(parts)
+        self._parts = parts
+        return [more for part in parts for more in part.start(deadline)]
 
-    def pack(self, scripts: set[bytes]) -> tuple[bytes, int]:
+    def pack(self, connection: Connection, link: Link | None) -> tuple[bytes, int]:
         """Return the bytes for a connection, and how many replies they bring."""
         plain = self.attempt is not None and self.attempt.plain
-        data, replies = self._pack(scripts, plain=plain)
-        if self.attempt is not None and self.attempt.asked is not None:
-            return ASKING + data, replies + 1
-        return data, replies
+        asking = self.attempt is not None and self.attempt.asked is not None
+        return packed(self.command, connection, plain=plain, asking=asking, link=link)
 
-    def _pack(self, scripts: set[bytes], *, plain: bool) -> tuple[bytes, int]:
-        return pack(words_for(self.command, scripts, plain=plain)), 1
-
-    def settle(self, replies: Sequence[Any]) -> Sequence[Parcel]:
+    def settle(self, replies: Sequence[Any], connection: Connection) -> Sequence[Parcel]:
         """Take the replies; return what has to be sent in the next wave."""
         try:
-            return self._settle(replies)
+            return self._settle(replies, connection)
         except OctavoError as error:
             self.fail(error)
         except Exception as error:  # noqa: BLE001 - a reader's fault fails its own operation only
             self.pending.reject(error)
         return ()
 
-    def _settle(self, replies: Sequence[Any]) -> Sequence[Parcel]:
-        reply = replies[-1]
+    def _settle(self, replies: Sequence[Any], connection: Connection) -> Sequence[Parcel]:
+        reply = own_reply(self.command, connection, replies)
         if isinstance(reply, ReplyError):
             self._attempt().refused(reply)
             return (self,)
+        return self._replied(reply)
+
+    def _replied(self, reply: Any) -> Sequence[Parcel]:
         value = self.command.read(reply)
         following = self.command.then(value) if self.command.then is not None else None
         if following is None:
             self.pending.resolve(value)
             return ()
-        if following.exclusive:
+        if following.block is not None:
             raise ValueError(f"{self.name} follows up with a command that cannot be in a batch")
         self.command, self.attempt = following, None
-        return (self,) if self.start(self._deadline) else ()
+        return self.start(self._deadline)
 
     def lose(self, lost: Lost) -> Sequence[Parcel]:
         """Take a lost connection; return what has to be sent in the next wave."""
@@ -109,6 +116,23 @@ class Parcel:
         except Exception as unrecovered:  # noqa: BLE001 - it is the operation's error now
             self.pending.reject(unrecovered)
 
+    def abort(self, error: OctavoError) -> None:
+        """End with an error that came from outside, before it was sent."""
+        self.fail(error)
+
+    def gather(self) -> Sequence[Parcel]:
+        """Take note that a part has ended; at the last one, return what has to be sent next."""
+        self._left -= 1
+        if self._left:
+            return ()
+        try:
+            return self._replied([part.pending.result() for part in self._parts])
+        except OctavoError as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 - a reader's fault fails its own operation only
+            self.pending.reject(error)
+        return ()
+
     def _attempt(self) -> Attempt:
         if self.attempt is None:
             self.attempt = Attempt(
@@ -117,10 +141,40 @@ class Parcel:
         return self.attempt
 
 
+class Part(Parcel):
+    """One command of an operation that has several, in a wave together."""
+
+    __slots__ = ("_whole",)
+
+    def __init__(self, whole: Parcel, command: Command[Any]) -> None:
+        super().__init__(whole.name, command, Pending(whole.name))
+        self._whole = whole
+
+    def start(self, deadline: float) -> Sequence[Parcel]:
+        """Begin; return what has to be sent for it."""
+        return self._then_whole(super().start(deadline))
+
+    def settle(self, replies: Sequence[Any], connection: Connection) -> Sequence[Parcel]:
+        """Take the replies; return what has to be sent in the next wave."""
+        return self._then_whole(super().settle(replies, connection))
+
+    def lose(self, lost: Lost) -> Sequence[Parcel]:
+        """Take a lost connection; return what has to be sent in the next wave."""
+        return self._then_whole(super().lose(lost))
+
+    def _then_whole(self, more: Sequence[Parcel]) -> Sequence[Parcel]:
+        return self._whole.gather() if self.pending.done else more
+
+    def abort(self, error: OctavoError) -> None:
+        """End with an error that came from outside, before it was sent."""
+        super().abort(error)
+        self._whole.gather()
+
+
 class Transaction(Parcel):
     """All operations of an atomic batch, in one MULTI/EXEC on one node."""
 
-    __slots__ = ("_parcels",)
+    __slots__ = ("_counts", "_parcels")
 
     def __init__(self, parcels: list[Parcel]) -> None:
         first = parcels[0]
@@ -130,28 +184,33 @@ class Transaction(Parcel):
     @property
     def keys(self) -> tuple[bytes, ...]:
         """The keys that route it: of the first operation that has any."""
-        return next((parcel.keys for parcel in self._parcels if parcel.keys), ())
+        return next((keys for parcel in self._parcels if (keys := parcel.command.all_keys)), ())
 
     @property
     def idempotent(self) -> bool:
         """Whether all of it may be sent again although it may have been executed."""
         return all(parcel.idempotent for parcel in self._parcels)
 
-    def start(self, deadline: float) -> bool:
-        """Begin; return whether anything has to be sent."""
+    def start(self, deadline: float) -> Sequence[Parcel]:
+        """Begin; return what has to be sent for it."""
         self._deadline = deadline
-        self._parcels = [parcel for parcel in self._parcels if parcel.start(deadline)]
-        return bool(self._parcels)
+        self._parcels = [more for parcel in self._parcels for more in parcel.start(deadline)]
+        return (self,) if self._parcels else ()
 
-    def _pack(self, scripts: set[bytes], *, plain: bool) -> tuple[bytes, int]:
+    def pack(self, connection: Connection, link: Link | None) -> tuple[bytes, int]:
+        """Return the bytes for a connection, and how many replies they bring."""
         # NOSCRIPT must not meet half of a transaction: the first use of a script inside it is
         # EVAL whatever the connection knows, and nothing can come between that and the next use.
-        inside: set[bytes] = set()
-        data = [pack(words_for(parcel.command, inside)) for parcel in self._parcels]
-        scripts |= inside
-        return b"".join((_MULTI, *data, _EXEC)), len(data) + 2
+        inside = _Inside()
+        packs = [packed(parcel.command, inside) for parcel in self._parcels]
+        connection.scripts |= inside.scripts
+        self._counts = [count for _, count in packs]
+        data = b"".join((_MULTI, *(data for data, _ in packs), _EXEC))
+        if self.attempt is not None and self.attempt.asked is not None:
+            return ASKING + data, sum(self._counts) + 3
+        return data, sum(self._counts) + 2
 
-    def _settle(self, replies: Sequence[Any]) -> Sequence[Parcel]:
+    def _settle(self, replies: Sequence[Any], connection: Connection) -> Sequence[Parcel]:
         results = replies[-1]
         if isinstance(results, ReplyError):
             # EXECABORT only says that something was refused; what, stands before it.
@@ -164,22 +223,51 @@ class Transaction(Parcel):
             if isinstance(result, ReplyError) and comes_back(result):
                 self._attempt().refused(result)
                 return (self,)
-        return [
-            more
-            for parcel, result in zip(self._parcels, results, strict=True)
-            for more in parcel.settle((result,))
-        ]
+        following: list[Parcel] = []
+        end = 0
+        for parcel, count in zip(self._parcels, self._counts, strict=True):
+            start, end = end, end + count
+            following.extend(parcel.settle(results[start:end], connection))
+        return following
 
     def fail(self, error: OctavoError) -> None:
         """End every operation with the error."""
         for parcel in self._parcels:
-            parcel.fail(error)
+            parcel.abort(error)
+
+
+class _Inside:
+    """The connection, as a transaction sees it: nothing done before is to be relied on."""
+
+    def __init__(self) -> None:
+        self.scripts: set[bytes] = set()
+        self.link: Link | None = None
+
+
+class Opening(Parcel):
+    """What an operation of an atomic batch has to find out before the transaction."""
+
+    __slots__ = ("_noted",)
+
+    def __init__(self, noted: Parcel) -> None:
+        super().__init__(noted.name, noted.command, noted.pending)
+        self._noted = noted
+
+    def _replied(self, reply: Any) -> Sequence[Parcel]:
+        following = self.command.then(self.command.read(reply)) if self.command.then else None
+        assert following is not None, "an opening has a follow-up"  # noqa: S101
+        self.command, self.attempt = following, None
+        if following.opening:
+            return self.start(self._deadline)
+        self._noted.command = following
+        return ()
 
 
 class Collector:
     """The engine of the batch face: notes operations, to be carried at the end."""
 
-    def __init__(self, *, atomic: bool) -> None:
+    def __init__(self, common: Common, *, atomic: bool) -> None:
+        self.common = common
         self._atomic = atomic
         self._parcels: list[Parcel] | None = []
 
@@ -190,7 +278,7 @@ class Collector:
         if self._parcels is None:
             raise RuntimeError(f"{name}: this batch has run; open another")
         command = method(*args, **kwargs)
-        if command.exclusive:
+        if command.block is not None:
             raise ValueError(f"{name} needs a connection of its own and cannot be part of a batch")
         pending: Pending[Any] = Pending(name)
         self._parcels.append(Parcel(name, command, pending))
@@ -204,6 +292,11 @@ class Collector:
         """End without sending anything."""
         self._parcels = None
 
+    def openings(self) -> list[Parcel]:
+        """Return what has to be carried before `finish`: in an atomic batch, what goes first."""
+        noted = self._parcels if self._atomic and self._parcels else []
+        return [Opening(parcel) for parcel in noted if parcel.command.opening]
+
     def finish(self) -> tuple[list[Parcel], list[Parcel]]:
         """End; return the operations noted, and the parcels to carry for them.
 
@@ -213,6 +306,11 @@ class Collector:
         noted, self._parcels = self._parcels or [], None
         if not self._atomic or not noted:
             return noted, noted
+        if (failed := _first_error(noted)) is not None:
+            for parcel in noted:
+                if not parcel.pending.done:
+                    parcel.pending.reject(failed)
+            return noted, []
         _check_one_slot(noted)
         return noted, [Transaction(noted)]
 
@@ -220,13 +318,17 @@ class Collector:
 def _check_one_slot(parcels: list[Parcel]) -> None:
     first: tuple[int, bytes] | None = None
     for parcel in parcels:
-        for key in parcel.keys:
+        for key in parcel.command.all_keys:
             first = first or (slot(key), key)
             if slot(key) != first[0]:
                 raise ValueError(
                     f"an atomic batch needs all keys in one slot, which {key.decode()} and "
                     f"{first[1].decode()} are not: give the objects the same tag="
                 )
+
+
+def _first_error(parcels: list[Parcel]) -> Exception | None:
+    return next((error for p in parcels if (error := p.pending.exception()) is not None), None)
 
 
 def raise_errors(parcels: list[Parcel]) -> None:

@@ -11,15 +11,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
+    from contextvars import Context
     from typing import Self, overload
 
     from octavo.engine.script import Script
+    from octavo.engine.topology import Topology
+    from octavo.engine.tracking import Ticket, Tracker
     from octavo.errors import OctavoError
 
 T = TypeVar("T")
@@ -71,12 +75,18 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
         script: the script whose `EVALSHA` form `words` holds.
         block: seconds for which the server may hold the reply back. Such a command travels
             on a connection of its own, and its deadline is that much later.
-        behind: words sent in the same write, right behind, on a connection of its own (a
-            `WAIT` for the write before it); `read` then gets both replies as a list.
+        behind: words sent in the same write, right behind; `read` then gets both replies as a
+            list. A `WAIT` for the write before it needs `block` too.
         local: an answer without I/O, or `MISSING`.
         recover: an answer instead of an error.
         then: a follow-up whose result is the result, or None when this one is. In a batch
             the follow-ups travel together, in a second wave.
+        parts: commands to send together instead of `words`, in one write per node; `read` then
+            gets their results as a list. The first error among them is this one's.
+        opening: it only finds out what its follow-up needs to know. An atomic batch sends it
+            first, and the follow-up in the transaction.
+        tracked: for a read whose result is kept: the last command is sent so that the server
+            tells when the key has changed, if the tickets' node has a link.
     """
 
     words: tuple[Word, ...]
@@ -89,11 +99,14 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     local: Callable[[], T] | None = None
     recover: Callable[[OctavoError], T] | None = None
     then: Callable[[T], Command[T] | None] | None = None
+    parts: tuple[Command[Any], ...] = ()
+    opening: bool = False
+    tracked: tuple[Ticket, ...] = ()
 
     @property
-    def exclusive(self) -> bool:
-        """Whether it needs a connection that carries nothing else meanwhile."""
-        return self.block is not None or bool(self.behind)
+    def all_keys(self) -> tuple[bytes, ...]:
+        """The keys of the command and of its parts."""
+        return self.keys + tuple(key for part in self.parts for key in part.all_keys)
 
     def __await__(self) -> Generator[Command[T], T, T]:
         """Let a flow await it: the engine that drives the flow sends back the result."""
@@ -129,10 +142,44 @@ class Sleep(Effect[None]):
 
 
 class CallUser(Effect[T]):
-    """Calls a function of the user's; in async code it may be a coroutine function."""
+    """Calls a function of the user's, however long that takes.
 
-    def __init__(self, function: Callable[..., Any], *args: object) -> None:
+    Sync code calls it in its own thread. Async code awaits a coroutine function, and calls any
+    other in a thread, awaiting what it returns if that can be awaited.
+
+    Args:
+        function: what to call.
+        args: its arguments.
+        context: the context variables it sees; None is the caller's.
+        meanwhile: gives a Command to run, again and again while the function runs.
+        every: seconds between these runs.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *args: object,
+        context: Context | None = None,
+        meanwhile: Callable[[], Command[Any]] | None = None,
+        every: float = 0.0,
+    ) -> None:
         self.function = function
+        self.args = args
+        self.context = copy_context() if context is None else context
+        self.meanwhile = meanwhile
+        self.every = every
+
+
+class Spawn(Effect[None]):
+    """Starts a flow that goes on by itself: in a task in async code, in a thread in sync code.
+
+    Args:
+        method: the `async def` of a flow, undecorated; it keeps its errors to itself.
+        args: its arguments.
+    """
+
+    def __init__(self, method: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        self.method = method
         self.args = args
 
 
@@ -189,7 +236,7 @@ class WaitFor(Effect[bool]):
 def not_an_effect(awaited: object) -> TypeError:
     """The error for a flow that awaits what only one face could wait for."""
     return TypeError(
-        f"a flow awaits Commands, Sleep, WaitFor and CallUser, not {type(awaited).__name__}"
+        f"a flow awaits Commands, Sleep, WaitFor, CallUser and Spawn, not {type(awaited).__name__}"
     )
 
 
@@ -240,8 +287,32 @@ class Pending(Generic[T]):
         return f"<Pending {self._name}: {state}>"
 
 
+class Common:
+    """What the jobs of one client have in common, on the client itself and in its batches.
+
+    Attributes:
+        topology: which node a command goes to.
+        tracker: tells which of the keys read have changed.
+    """
+
+    def __init__(self, topology: Topology, tracker: Tracker) -> None:
+        self.topology = topology
+        self.tracker = tracker
+        self._shared: dict[str, Any] = {}
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """Return what objects of that name share, making it at the first call."""
+        found: T | None = self._shared.get(name)
+        if found is None:
+            # setdefault is atomic: of two makers one is used by all.
+            found = self._shared.setdefault(name, make())
+        return found
+
+
 class Engine(Protocol):
     """What carries commands: `SyncEngine`, `AsyncEngine` or a batch."""
+
+    common: Common
 
     def call(
         self, name: str, method: Callable[..., Command[Any]], /, *args: Any, **kwargs: Any
@@ -263,6 +334,7 @@ class Job(Generic[M]):
     """A named object of one of the jobs, on one of the faces."""
 
     def __init__(self, engine: Engine) -> None:
+        self._common = engine.common
         self._call = engine.call
         self._drive = engine.drive
 

@@ -8,22 +8,30 @@ import socket
 import struct
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, cast
 
+from octavo.engine.batch import Parcel
+from octavo.engine.beats import Beats
 from octavo.engine.command import (
     MISSING,
     PING,
     CallUser,
     Command,
+    Common,
     Effect,
+    Pending,
     Sleep,
+    Spawn,
     WaitFor,
     not_an_effect,
 )
 from octavo.engine.fork import mind_forks
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete
-from octavo.engine.wire import ASKING, NOTHING, ProtocolError, Push, pack, parser, words_for
+from octavo.engine.tracking import Tracker
+from octavo.engine.wire import NOTHING, ProtocolError, Push, own_reply, packed, parser
 from octavo.errors import OctavoError
 
 if TYPE_CHECKING:
@@ -32,11 +40,13 @@ if TYPE_CHECKING:
 
     from redis.connection import AbstractConnection
 
-    from octavo.engine.batch import Parcel
     from octavo.engine.telemetry import Telemetry
     from octavo.engine.topology import Endpoint, Topology
+    from octavo.engine.tracking import Link
 
 _READ_SIZE = 65_536
+_THREADS = 32
+"""Flows that may go on by themselves at once; further ones wait their turn."""
 _TRUSTED_IDLE = 1.0
 """Seconds after which an idle connection is looked at before it is used."""
 
@@ -46,10 +56,13 @@ class Wire:
 
     Attributes:
         scripts: the SHAs of the scripts it has run.
+        link: where changes of what is read on it are told.
         used: when it was last put to use; 0 for a new one.
     """
 
-    __slots__ = ("_connection", "_kernel", "_parser", "_sock", "_timeout", "scripts", "used")
+    __slots__ = (
+        "_connection", "_kernel", "_parser", "_sock", "_timeout", "link", "scripts", "used",
+    )  # fmt: skip
 
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
         # The engine works below redis-py's commands, on the socket it opened.
@@ -64,6 +77,7 @@ class Wire:
         self._timeout = 0.0
         self.limit(timeout)
         self.scripts: set[bytes] = set()
+        self.link: Link | None = None
         self.used = 0.0
 
     def limit(self, timeout: float) -> None:
@@ -114,6 +128,23 @@ class Wire:
         except (OSError, ProtocolError) as error:
             raise Lost(error, sent=True) from error
         return reply
+
+    def hear(self) -> Any:
+        """Return what the server says next, asked or not; None when it says nothing in time."""
+        while (said := self._parser.gets()) is NOTHING:
+            try:
+                data = self._sock.recv(_READ_SIZE)
+            except (TimeoutError, BlockingIOError):
+                return None
+            if not data:
+                raise Lost("the server closed the connection", sent=True)
+            self._parser.feed(data)
+        return said
+
+    def shut(self) -> None:
+        """End the connection under whoever waits on it in another thread."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     @property
     def stale(self) -> bool:
@@ -177,10 +208,13 @@ class SyncEngine:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.topology = topology
+        self.common = Common(topology, Tracker(connect_timeout))
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._telemetry = telemetry
         self._nodes: dict[Endpoint, Node] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._beats = Beats()
         self._closed = False
         mind_forks(self)
 
@@ -203,7 +237,8 @@ class SyncEngine:
         if command.local is not None and (value := command.local()) is not MISSING:
             return value
         try:
-            value = command.read(self._reply(name, command))
+            replied = self._gather(name, command) if command.parts else self._reply(name, command)
+            value = command.read(replied)
         except OctavoError as error:
             complete(error, name, command.keys)
             if command.recover is None:
@@ -212,6 +247,11 @@ class SyncEngine:
         if command.then is None or (following := command.then(value)) is None:
             return value
         return self.run(name, following)
+
+    def _gather(self, name: str, command: Command[Any]) -> list[Any]:
+        parcels = [Parcel(name, part, Pending(name)) for part in command.parts]
+        self.carry(parcels)
+        return [parcel.pending.result() for parcel in parcels]
 
     def _reply(self, name: str, command: Command[Any]) -> Any:
         deadline = time.monotonic() + self._timeout + (command.block or 0.0)
@@ -239,25 +279,20 @@ class SyncEngine:
         node = self._nodes.get(endpoint) or self._node(endpoint)
         wire = node.take(deadline)
         try:
+            link = self.common.tracker.link(endpoint) if command.tracked else None
             plain = attempt is not None and attempt.plain
-            data = pack(words_for(command, wire.scripts, plain=plain))
             asking = attempt is not None and attempt.asked is not None
+            data, count = packed(command, wire, plain=plain, asking=asking, link=link)
             if attempt is None and command.block is None and wire.used:
                 wire.limit(self._timeout)
             else:
                 wire.used = time.monotonic()
                 wire.limit(deadline - wire.used)
-            if asking:
-                data = ASKING + data
-            if command.behind:
-                data += pack(command.behind)
-            wire.send(data, deadline, whole=not command.behind)
-            if asking:
-                wire.receive(deadline)
+            wire.send(data, deadline, whole=count == 1)
             reply = wire.receive(deadline)
-            if command.behind:
-                behind = wire.receive(deadline)
-                reply = reply if type(reply) is ReplyError else [reply, behind]
+            if count > 1:
+                replies = [reply, *(wire.receive(deadline) for _ in range(count - 1))]
+                reply = own_reply(command, wire, replies)
         except BaseException:
             # Whatever it was (a lost connection, Ctrl-C, a worker's time limit), the reply to
             # this command must not become the answer to another.
@@ -269,7 +304,7 @@ class SyncEngine:
     def carry(self, parcels: list[Parcel]) -> None:
         """Carry a batch: a write per node and wave, the nodes at the same time."""
         deadline = time.monotonic() + self._timeout
-        wave = [parcel for parcel in parcels if parcel.start(deadline)]
+        wave = [more for parcel in parcels for more in parcel.start(deadline)]
         nodes: dict[Parcel, Endpoint] = {}
         while wave:
             groups: dict[Endpoint, list[Parcel]] = {}
@@ -286,7 +321,7 @@ class SyncEngine:
                 following = [again for parcel in wave for again in parcel.lose(lost)]
             except OctavoError as error:
                 for parcel in wave:
-                    parcel.fail(error)
+                    parcel.abort(error)
             else:
                 following = self._exchange_all(groups, deadline)
             wave = following
@@ -302,9 +337,10 @@ class SyncEngine:
                     wire = node.take(deadline)
                     wire.used = time.monotonic()
                     wire.limit(deadline - wire.used)
-                    packed = [parcel.pack(wire.scripts) for parcel in parcels]
-                    data = b"".join(data for data, _ in packed)
-                    wire.send(data, deadline, whole=len(packed) == 1)
+                    link = self._link(endpoint, parcels)
+                    packs = [parcel.pack(wire, link) for parcel in parcels]
+                    data = b"".join([data for data, _ in packs])
+                    wire.send(data, deadline, whole=len(packs) == 1 == packs[0][1])
                 except Lost as lost:
                     self.topology.doubt(endpoint)
                     if wire is not None:
@@ -312,9 +348,9 @@ class SyncEngine:
                     following.extend(again for parcel in parcels for again in parcel.lose(lost))
                 except OctavoError as error:
                     for parcel in parcels:
-                        parcel.fail(error)
+                        parcel.abort(error)
                 else:
-                    under_way.append((node, wire, parcels, [count for _, count in packed]))
+                    under_way.append((node, wire, parcels, [count for _, count in packs]))
             while under_way:
                 # Taken off first: an interrupt must not close what has been given back.
                 following.extend(self._collect(*under_way.pop(0), deadline))
@@ -323,6 +359,10 @@ class SyncEngine:
                 wire.close()
             raise
         return following
+
+    def _link(self, endpoint: Endpoint, parcels: list[Parcel]) -> Link | None:
+        tracked = any(parcel.command.tracked for parcel in parcels)
+        return self.common.tracker.link(endpoint) if tracked else None
 
     def _collect(
         self, node: Node, wire: Wire, parcels: list[Parcel], counts: list[int], deadline: float
@@ -333,7 +373,7 @@ class SyncEngine:
             for parcel, count in zip(parcels, counts, strict=True):
                 replies = [wire.receive(deadline) for _ in range(count)]
                 settled += 1
-                following.extend(parcel.settle(replies))
+                following.extend(parcel.settle(replies, wire))
         except Lost as lost:
             wire.close()
             self.topology.doubt(node.endpoint)
@@ -382,9 +422,24 @@ class SyncEngine:
             case WaitFor():
                 return awaited.signal.wait(awaited.timeout)
             case CallUser():
-                return awaited.function(*awaited.args)
+                with self._meanwhile(name, awaited):
+                    return awaited.context.run(awaited.function, *awaited.args)
+            case Spawn():
+                return self._spawn(name, awaited)
             case _:
                 raise not_an_effect(awaited)
+
+    def _meanwhile(self, name: str, call: CallUser[Any]) -> AbstractContextManager[object]:
+        if (make := call.meanwhile) is None:
+            return nullcontext()
+        return self._beats.every(call.every, lambda: self.run(name, make()))
+
+    def _spawn(self, name: str, spawn: Spawn) -> None:
+        self._check_open()
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="octavo")
+        steps = spawn.method(*spawn.args)
+        self._threads.submit(copy_context().run, self._drive, name, steps)
 
     def open(self) -> None:
         """Reach the server, starting the embedded one."""
@@ -396,10 +451,15 @@ class SyncEngine:
         nodes, self._nodes = self._nodes, {}
         for node in nodes.values():
             node.close()
+        self.common.tracker.close()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         self.topology.close()
 
     def after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone."""
+        """In a forked child: leave the parent's connections and threads alone."""
+        self._threads = None
+        self._beats = Beats()
         nodes, self._nodes = self._nodes, {}
         for node in nodes.values():
             node.close()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import hiredis
 
 from octavo.engine.retry import ReplyError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from octavo.engine.command import Command, Word
+    from octavo.engine.tracking import Link
 
 Push = hiredis.PushNotification
 ProtocolError = hiredis.ProtocolError
@@ -28,6 +31,19 @@ else:
     pack = hiredis.pack_command
 
 ASKING = pack((b"ASKING",))
+_CACHING = pack((b"CLIENT", b"CACHING", b"YES"))
+
+
+class Connection(Protocol):
+    """What is remembered of a connection, whichever engine has it.
+
+    Attributes:
+        scripts: the SHAs of the scripts it has run.
+        link: where changes of what is read on it are told.
+    """
+
+    scripts: set[bytes]
+    link: Link | None
 
 
 def parser() -> hiredis.Reader:
@@ -53,3 +69,53 @@ def words_for(
         return command.words
     scripts.add(script.sha)
     return (b"EVAL", script.source, *command.words[2:])
+
+
+def packed(
+    command: Command[Any],
+    connection: Connection,
+    *,
+    plain: bool = False,
+    asking: bool = False,
+    link: Link | None = None,
+) -> tuple[bytes, int]:
+    """Return the bytes of a command for a connection, and how many replies they bring.
+
+    Args:
+        command: what to send.
+        connection: where it goes; what it then knows is noted there.
+        plain: see `words_for`.
+        asking: the node has to be told that it was named by an ASK.
+        link: for a tracked command, the link of the node.
+    """
+    first = pack(words_for(command, connection.scripts, plain=plain))
+    own = (first, pack(command.behind)) if command.behind else (first,)
+    # Both ASKING and CACHING are about the very next command: they cannot be had together.
+    link = None if asking else link
+    for ticket in command.tracked:
+        ticket.link = link
+    if asking:
+        return ASKING + ASKING.join(own), 2 * len(own)
+    if link is None or not command.tracked:
+        return b"".join(own), len(own)
+    own = (*own[:-1], _CACHING, own[-1])
+    if connection.link is not link:
+        connection.link = link
+        words = (b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", link.id, b"OPTIN")
+        own = (pack(words), *own)
+    return b"".join(own), len(own)
+
+
+def own_reply(command: Command[Any], connection: Connection, replies: Sequence[Any]) -> Any:
+    """Return a command's own reply among those that `packed` said it would bring."""
+    if command.tracked and any(type(reply) is ReplyError for reply in replies[:-1]):
+        connection.link = None
+        for ticket in command.tracked:
+            ticket.link = None
+    if not command.behind:
+        return replies[-1]
+    first, last = replies[-2 if len(replies) == 2 else -3], replies[-1]
+    if type(first) is ReplyError:
+        return first
+    # What has been written must not be written again because of what was asked behind it.
+    return last if type(last) is ReplyError and command.idempotent else [first, last]
