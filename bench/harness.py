@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Literal, TypeVar
 
-from octavo.testing.servers import Standalone, binaries
+from octavo.testing.servers import Cluster, Standalone, binaries
 
+Server = TypeVar("Server", Standalone, Cluster)
 Round = Callable[[int], Awaitable[float]]
 """Does that many steps and returns the seconds they took."""
 
@@ -115,6 +116,15 @@ class Result:
 
     title: str
     rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures that are not the speed of one operation."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
 
 
 async def compare(comparison: Comparison, seconds: float) -> Result:
@@ -224,14 +234,19 @@ def awaits(operation: Callable[[], Awaitable[object]]) -> Round:
 
 def callers(operation: Callable[[], Awaitable[object]], count: int) -> Round:
     """Return rounds in which `count` tasks do so at once; a step is one operation of each."""
+    return together([operation] * count)
 
-    async def caller(steps: int) -> None:
+
+def together(operations: Sequence[Callable[[], Awaitable[object]]]) -> Round:
+    """Return rounds in which each operation has a task of its own; a step is one of each."""
+
+    async def caller(operation: Callable[[], Awaitable[object]], steps: int) -> None:
         for _ in repeat(None, steps):
             await operation()
 
     async def run(steps: int) -> float:
         started = perf_counter()
-        await asyncio.gather(*(caller(steps) for _ in range(count)))
+        await asyncio.gather(*(caller(operation, steps) for operation in operations))
         return perf_counter() - started
 
     return run
@@ -239,13 +254,21 @@ def callers(operation: Callable[[], Awaitable[object]], count: int) -> Round:
 
 @contextlib.contextmanager
 def private_server(cores: str) -> Generator[dict[str, str]]:
-    """Start a server that persists nothing, and give its URL by transport.
+    """Start a server that persists nothing, and give its URL by transport."""
+    with private(Standalone(next(iter(binaries().values()))), cores) as server:
+        yield {"tcp": server.url, "unix": server.unix_url}
+
+
+@contextlib.contextmanager
+def private(server: Server, cores: str) -> Generator[Server]:
+    """Start a server or a cluster, and say where it and its clients run.
 
     Where server and client run decides more than the client does: on one core a reply needs no
     wake-up of another one. Left to itself the kernel tosses a coin, and sticks to it for one
     contender and not for the next; so both are told where to run.
 
     Args:
+        server: what to start.
         cores: "apart" is the server on one core and the clients on the others, "shared" is
             all on one, "any" leaves it to the kernel.
     """
@@ -253,9 +276,9 @@ def private_server(cores: str) -> Generator[dict[str, str]]:
     first, others = available[:1], available[1:]
     _run_on(available if cores == "any" else first)
     try:
-        with Standalone(next(iter(binaries().values()))) as server:
+        with server:
             _run_on(others or first if cores == "apart" else ())
-            yield {"tcp": server.url, "unix": server.unix_url}
+            yield server
     finally:
         _run_on(available)
 

