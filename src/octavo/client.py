@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from octavo.engine.batch import Collector, raise_errors
 from octavo.engine.command import Async, Batch, Job, M, Sync, flow
 from octavo.engine.keys import key_base
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from types import TracebackType
 
+    from octavo.cache import Cache, Codec, Compression, Local
     from octavo.doctor import Report
     from octavo.engine.aio import AsyncEngine
     from octavo.engine.command import Engine
     from octavo.engine.sync import SyncEngine
     from octavo.engine.topology import Topology
     from octavo.leaderboards import Keep, Leaderboard, Order, RankMethod, Ties
+
+    Method = Literal["zlib", "lzma", "zstd", "lz4"]
+
+V = TypeVar("V")
 
 
 class Octavo(Job[M]):
@@ -56,6 +62,52 @@ class Octavo(Job[M]):
             page_size=page_size,
             once=once,
         )
+
+    if TYPE_CHECKING:
+
+        @overload
+        def cache(
+            self,
+            name: str,
+            *,
+            ttl: float | timedelta,
+            type: type[V],
+            grace: float | timedelta = ...,
+            jitter: float = ...,
+            beta: float = ...,
+            codec: Literal["msgpack", "json"] | Codec = ...,
+            compress: Method | Compression | None = ...,
+            local: Local | None = ...,
+            lease: float | timedelta = ...,
+            on_error: Literal["bypass", "raise"] = ...,
+            tag: str | None = ...,
+        ) -> Cache[M, V]: ...
+        @overload
+        def cache(
+            self,
+            name: str,
+            *,
+            ttl: float | timedelta,
+            type: object = ...,
+            grace: float | timedelta = ...,
+            jitter: float = ...,
+            beta: float = ...,
+            codec: Literal["msgpack", "json"] | Codec = ...,
+            compress: Method | Compression | None = ...,
+            local: Local | None = ...,
+            lease: float | timedelta = ...,
+            on_error: Literal["bypass", "raise"] = ...,
+            tag: str | None = ...,
+        ) -> Cache[M, Any]: ...
+
+    def cache(
+        self, name: str, *, ttl: float | timedelta, tag: str | None = None, **options: Any
+    ) -> Cache[M, Any]:
+        """Return the cache of that name. See `octavo.cache.Cache`."""
+        from octavo.cache import Cache  # noqa: PLC0415 - jobs load at first use
+        from octavo.cache.layout import Layout  # noqa: PLC0415
+
+        return Cache(self._engine, Layout(self._prefix, name, tag), ttl=ttl, **options)
 
     @overload
     def batch(

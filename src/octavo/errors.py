@@ -10,8 +10,9 @@
     │   ├── AccessDenied            wrong credentials, or the user may not do this
     │   └── Unavailable             still loading, failing over or moving when time was up
     ├── ConfigMismatch              the object exists with another configuration
-    ├── PrecisionLost               an increment too small, or a sum too large, for a float64
+    ├── PrecisionLost               an increment too small, or a sum too large, to be exact
     ├── DecodeError                 stored bytes that the codec cannot read
+    ├── FactoryTimeout              a cache's factory took too long (also a TimeoutError)
     ├── EmbeddedError               the embedded server cannot start or stop here
     └── BatchError                  an ExceptionGroup: what failed in a batch
 
@@ -34,6 +35,7 @@ __all__ = [
     "DeadlineExceeded",
     "DecodeError",
     "EmbeddedError",
+    "FactoryTimeout",
     "OctavoError",
     "OutOfMemory",
     "PrecisionLost",
@@ -148,11 +150,15 @@ class ConfigMismatch(OctavoError):
 
 
 class PrecisionLost(OctavoError, ArithmeticError):
-    """A sum that a float64 cannot hold: it would not change, or would not be finite."""
+    """A sum that the server's numbers cannot hold: float64 for scores, 64 bits for counters."""
 
 
 class DecodeError(OctavoError):
     """Stored bytes that the codec cannot read as the type asked for."""
+
+
+class FactoryTimeout(OctavoError, TimeoutError):
+    """The factory took longer than `timeout`; it goes on, and what it makes is stored."""
 
 
 class EmbeddedError(OctavoError):

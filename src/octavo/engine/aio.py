@@ -328,7 +328,7 @@ class AsyncEngine:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.topology = topology
-        self.common = Common(topology, Tracker(connect_timeout))
+        self.common = Common(topology, Tracker(connect_timeout), tasks=True)
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._limit = max_in_flight

@@ -108,6 +108,25 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
         """The keys of the command and of its parts."""
         return self.keys + tuple(key for part in self.parts for key in part.all_keys)
 
+    def map(self, change: Callable[[T], Any]) -> Command[Any]:
+        """Return the same command with another result."""
+        local, recover, then = self.local, self.recover, self.then
+
+        def answered() -> Any:
+            value = MISSING if local is None else local()
+            return value if value is MISSING else change(value)
+
+        def follow(value: T) -> Command[Any]:
+            following = None if then is None else then(value)
+            return answer(change(value)) if following is None else following.map(change)
+
+        return msgspec.structs.replace(
+            self,
+            local=None if local is None else answered,
+            recover=None if recover is None else lambda error: change(recover(error)),
+            then=follow,
+        )
+
     def __await__(self) -> Generator[Command[T], T, T]:
         """Let a flow await it: the engine that drives the flow sends back the result."""
         return (yield self)
@@ -293,11 +312,13 @@ class Common:
     Attributes:
         topology: which node a command goes to.
         tracker: tells which of the keys read have changed.
+        tasks: whether flows run as tasks of an event loop.
     """
 
-    def __init__(self, topology: Topology, tracker: Tracker) -> None:
+    def __init__(self, topology: Topology, tracker: Tracker, *, tasks: bool) -> None:
         self.topology = topology
         self.tracker = tracker
+        self.tasks = tasks
         self._shared: dict[str, Any] = {}
 
     def shared(self, name: str, make: Callable[[], T]) -> T:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from redis.crc import key_slot
 
-__all__ = ["check_name", "check_prefix", "key_base", "name_bytes", "slot"]
+__all__ = ["check_name", "check_prefix", "key_base", "name_bytes", "name_part", "slot"]
 
 _BRACES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 _BRACES_AND_COLON = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D", ":": "%3A"})
@@ -53,5 +53,9 @@ def key_base(prefix: str, job: str, name: str, tag: str | None) -> str:
     """
     if tag is None:
         return f"{prefix}:{job}:{{{check_name('name', name).translate(_BRACES)}}}"
-    name = check_name("name", name).translate(_BRACES_AND_COLON)
-    return f"{prefix}:{job}:{{{check_name('tag', tag).translate(_BRACES)}}}.{name}"
+    return f"{prefix}:{job}:{{{check_name('tag', tag).translate(_BRACES)}}}.{name_part(name)}"
+
+
+def name_part(name: str) -> str:
+    """Return a name as it stands outside the braces, where a colon ends it."""
+    return check_name("name", name).translate(_BRACES_AND_COLON)

@@ -208,7 +208,7 @@ class SyncEngine:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.topology = topology
-        self.common = Common(topology, Tracker(connect_timeout))
+        self.common = Common(topology, Tracker(connect_timeout), tasks=False)
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._telemetry = telemetry

@@ -111,6 +111,10 @@ class Topology(ABC):
         found = self._find(keys)
         return None if self._doubted and found in self._doubted else found
 
+    def node_of(self, keys: tuple[bytes, ...]) -> Endpoint | None:
+        """Return the node that had these keys when it was last heard of. Does no I/O."""
+        return self._find(keys)
+
     def doubt(self, node: Endpoint) -> None:
         """Have this node discovered anew before it is used again: a connection to it was lost."""
         self._doubted.add(node)

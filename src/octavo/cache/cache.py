@@ -1,0 +1,887 @@
+"""The cache."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+
+import msgspec
+
+from octavo.cache import frame as frames
+from octavo.cache.cached import Cached, decorate
+from octavo.cache.calls import (
+    Call,
+    Replay,
+    count_calls,
+    is_async,
+    qualified_name,
+    read_calls,
+    record_calls,
+    write_call,
+)
+from octavo.cache.filling import Filler, Options, millis
+from octavo.cache.layout import key_bytes, refresh_key, value_key
+from octavo.cache.reading import Found, Reader, entry
+from octavo.cache.records import Entry, Info, Lease, Local, Stats
+from octavo.cache.scripts import ADD, INCR, INVALIDATE, TOUCH
+from octavo.cache.state import State, fresh_nonce, tag_names, tag_ttl
+from octavo.engine.batch import Collector
+from octavo.engine.codec import Coder
+from octavo.engine.command import Async, Command, Job, M, Sync, answer, flow, operation
+from octavo.engine.keys import slot
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from datetime import timedelta
+    from typing import ParamSpec
+
+    from octavo.cache.layout import Layout
+    from octavo.engine.codec import Codec, Compression
+    from octavo.engine.command import Engine
+    from octavo.errors import OctavoError
+
+    P = ParamSpec("P")
+    Seconds = float | timedelta
+
+T = TypeVar("T")
+V = TypeVar("V")
+Key = str | bytes
+OnError = Literal["bypass", "raise"]
+
+_MOST = 2**63 - 1
+
+
+class Cache(Job[M], Generic[M, V]):
+    """Values that are costly to get, kept for a while.
+
+        cache = db.cache("pages", ttl=60)
+        page = cache.get_or_create("home", render_home)
+
+    Every operation is one round trip (per node of a cluster, for many keys). The first ones of a
+    client take one more, until it is told of changes: of the generation that all keys have in
+    them, and of the tags it meets. A hit is a plain GET; with grace, `beta` or `local`, PTTL and
+    GET in one write.
+
+    Values are str, bytes, int, float, bool, None, and what the codec takes. None and everything
+    else that is false are values like any other.
+
+    Args:
+        engine: what carries the commands.
+        layout: the keys.
+        ttl: how long a value is fresh, in seconds or as a timedelta.
+        grace: how much longer it may be served stale, while it is refreshed or cannot be.
+        jitter: the share of its ttl that a made value may lose at random, so that values that
+            were made together do not end together.
+        beta: how eagerly values are refreshed before they are stale (XFetch): 0 never, 1 as the
+            paper advises. The costlier its factory, the earlier a value is refreshed.
+        type: what values are read as: a dataclass, a msgspec.Struct, a pydantic model, list[int].
+        codec: "msgpack", "json", or an object with `dumps` and `loads`; `SignedPickle(key)`.
+        compress: "zlib", "lzma", "zstd", "lz4" or a `Compression`.
+        local: the bounds of a tier in the process, which the server keeps fresh.
+        lease: seconds after which another process takes over from one that has died; while a
+            factory runs, its lease is renewed.
+        on_error: what becomes of reads when the server is out of reach: "bypass" has them miss
+            and runs factories, one per key and process; "raise" raises. Writes always raise.
+
+    Raises:
+        ValueError: an argument is out of its range.
+        TypeError: an argument has the wrong type.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        layout: Layout,
+        *,
+        ttl: Seconds,
+        grace: Seconds = 0,
+        jitter: float = 0.05,
+        beta: float = 0.0,
+        type: type[V] | Any = Any,  # noqa: A002 - the word that users look for
+        codec: Literal["msgpack", "json"] | Codec = "msgpack",
+        compress: Literal["zlib", "lzma", "zstd", "lz4"] | Compression | None = None,
+        local: Local | None = None,
+        lease: Seconds = 10.0,
+        on_error: OnError = "bypass",
+    ) -> None:
+        super().__init__(engine)
+        if on_error not in ("bypass", "raise"):
+            raise ValueError(f"on_error must be 'bypass' or 'raise', not {on_error!r}")
+        if local is not None and not isinstance(local, Local):
+            raise TypeError(f"local must be a Local, not {local!r}")
+        self._layout = layout
+        self._batch = isinstance(engine, Collector)
+        self._options = Options(
+            ttl=millis("ttl", ttl),
+            grace=millis("grace", grace, least=0),
+            tags=(),
+            jitter=_share("jitter", jitter),
+            beta=_number("beta", beta),
+            timeout=None,
+            soft_timeout=0.0,
+            stale_on_error=True,
+            lease=millis("lease", lease) / 1000,
+        )
+        self._coder = Coder(type, codec, compress)
+        self._state = self._common.shared(layout.base, lambda: State(self._common, layout))
+        if local is not None:
+            self._state.keep_local(local)
+        self._bypass = on_error == "bypass"
+        self._reader = Reader(self._state, self._coder, local)
+        self._filler = Filler(self._state, self._reader, self._coder, bypass=self._bypass)
+        self._timed = bool(self._options.grace or self._options.beta or local is not None)
+
+    # Reading
+
+    @operation
+    def get(
+        self, key: Key, fn: Callable[[bytes], V] | None = None, *, default: V | None = None
+    ) -> Command[V | None]:
+        """Return a fresh value; `default` if there is none.
+
+        Args:
+            key: of the value; at most 1,024 bytes are kept as they are, longer ones are hashed.
+            fn: makes the value of the stored bytes: b"bar" of "bar", b"123" of 123, else what the
+                codec has written. It is not called on a miss.
+            default: what a miss gives.
+        """
+        head = self._state.nonces.head()
+        if head is None:
+            return self._under(lambda head: self._get(head, key, fn, default))
+        return self._get(head, key, fn, default)
+
+    def _get(
+        self, head: str, key: Key, fn: Callable[[bytes], Any] | None, default: Any
+    ) -> Command[Any]:
+        name = value_key(head, key)
+        state, reader = self._state, self._reader
+        if reader.tier is not None and (item := reader.glance(name)) is not None:
+            state.local_hits += 1
+            value = reader.own(item)
+            return answer(value if fn is None else fn(_raw(value, item.frame)))
+        if state.broken and self._bypass and state.leaves((name,)) == "yes":
+            state.bypassed += 1
+            return answer(default)
+        if fn is None and default is None and not (self._timed or state.timed):
+            return Command(
+                (b"GET", name),
+                (name,),
+                reader.plain,
+                idempotent=True,
+                then=lambda value: reader.closer(name, value),
+                recover=self._missed if self._bypass else None,
+            )
+
+        def restored(found: Found) -> Any:
+            value = reader.fresh(found)
+            if found.kind != "hit":
+                return default
+            return value if fn is None else fn(_raw(value, found.frame))
+
+        return reader.look(name, recover=self._bypass).map(restored)
+
+    def _missed(self, error: OctavoError) -> None:
+        self._reader.fresh(self._reader.bypass(error))
+
+    @operation
+    def fetch(self, key: Key) -> Command[Entry[V]]:
+        """Return a value with its outcome, age, ttl and tags; also one that is stale."""
+
+        def look(head: str) -> Command[Entry[V]]:
+            name = value_key(head, key)
+            item = self._reader.glance(name)
+            if item is not None:
+                self._state.local_hits += 1
+                return answer(entry(self._reader.found(item)))
+            return self._reader.look(name, recover=self._bypass).map(self._seen)
+
+        return self._under(look)
+
+    def _seen(self, found: Found) -> Entry[V]:
+        if found.kind == "stale":
+            self._state.stale += 1
+        else:
+            self._reader.fresh(found)
+        return entry(found)
+
+    @operation
+    def get_str(self, key: Key) -> Command[str | None]:
+        """Return a value as text; None if there is none."""
+        return self._restored(key, bytes.decode)
+
+    @operation
+    def get_int(self, key: Key) -> Command[int | None]:
+        """Return a value as an integer; None if there is none."""
+        return self._restored(key, int)
+
+    @operation
+    def get_float(self, key: Key) -> Command[float | None]:
+        """Return a value as a float; None if there is none."""
+        return self._restored(key, float)
+
+    @operation
+    def get_bytes(self, key: Key) -> Command[bytes | None]:
+        """Return a value as the bytes that `get(key, fn)` gives `fn`; None if there is none."""
+        return self._restored(key, bytes)
+
+    def _restored(self, key: Key, fn: Callable[[bytes], Any]) -> Command[Any]:
+        return self._under(lambda head: self._get(head, key, fn, None))
+
+    @operation
+    def get_many(self, keys: Iterable[str]) -> Command[dict[str, V]]:
+        """Return the fresh values among those of many keys."""
+        wanted = _keys(keys)
+        if not wanted:
+            return answer({})
+
+        def look(head: str) -> Command[dict[str, V]]:
+            reader = self._reader
+            names = {value_key(head, key): key for key in wanted}
+            near = {name: item for name in names if (item := reader.glance(name)) is not None}
+            self._state.local_hits += len(near)
+            values: dict[str, V] = {names[name]: reader.own(item) for name, item in near.items()}
+            far = [name for name in names if name not in near]
+            if not far:
+                return answer(values)
+
+            def read(found: dict[bytes, Found]) -> dict[str, V]:
+                for name, each in found.items():
+                    reader.fresh(each)
+                    if each.kind == "hit":
+                        values[names[name]] = each.value
+                return {key: values[key] for key in wanted if key in values}
+
+            timed = self._timed or self._state.timed
+            return reader.look_many(self._grouped(far), timed=timed).map(read)
+
+        return self._under(look)
+
+    # Writing
+
+    @operation
+    def set(
+        self,
+        key: Key,
+        value: V,
+        *,
+        ttl: Seconds | None = None,
+        grace: Seconds | None = None,
+        tags: Iterable[str] = (),
+    ) -> Command[None]:
+        """Store a value. What a factory is making of the key meanwhile is not stored.
+
+        Integers without tags are stored in plain digits, and end with their ttl.
+        """
+        return self._writing([(key, value)], ttl, grace, tags)
+
+    @operation
+    def set_many(
+        self, values: Mapping[str, V], *, ttl: Seconds | None = None, tags: Iterable[str] = ()
+    ) -> Command[None]:
+        """Store many values, one after another: not atomic."""
+        pairs = list(values.items())
+        return self._writing(pairs, ttl, None, tags) if pairs else answer(None)
+
+    def _writing(
+        self,
+        pairs: list[tuple[Any, V]],
+        ttl: Seconds | None,
+        grace: Seconds | None,
+        tags: Iterable[str],
+    ) -> Command[None]:
+        tagged = tag_names(tags)
+        lasts = self._lasts(ttl, grace)
+        frames_of = [(key, self._framing(value, *lasts)) for key, value in pairs]
+
+        def write(head: str, nonces: frames.Tags) -> Command[None]:
+            sets = []
+            for key, framed in frames_of:
+                name = value_key(head, key)
+                data, stays = framed(nonces)
+                words = (b"SET", name, data, b"PX", b"%d" % stays)
+                sets.append(Command(words, (name,), _nothing))
+            return self._changing([key for key, _ in pairs], _one_or_parts(sets))
+
+        return self._tagging(tagged, sum(lasts), write)
+
+    @operation
+    def add(
+        self, key: Key, value: V, *, ttl: Seconds | None = None, tags: Iterable[str] = ()
+    ) -> Command[bool]:
+        """Store a value if there is none, fresh or stale; return whether it was stored."""
+        lasts = self._lasts(ttl, None)
+        framed = self._framing(value, *lasts)
+        reader = self._reader
+
+        def write(head: str, nonces: frames.Tags) -> Command[bool]:
+            name = value_key(head, key)
+            data, stays = framed(nonces)
+
+            def adding(void: bytes) -> Command[bool]:
+                def judge(there: bytes | None) -> Command[bool]:
+                    if there is None or there[0] != frames.EXTENDED or void:
+                        return answer(there is None)
+                    found = Found("unsure", frame=frames.read(there), data=there[: frames.SIZE])
+                    return _then(reader.ask(found), lambda nonces: replace(found, nonces))
+
+                def replace(found: Found, nonces: dict[bytes, bytes | None]) -> Command[bool]:
+                    void = found.frame is not None and reader.voided(found.frame, nonces)
+                    return adding(found.data) if void else answer(value=False)
+
+                return _then(ADD((name,), (data, stays, void), _as_it_is), judge)
+
+            return self._changing([key], adding(b""))
+
+        return self._tagging(tag_names(tags), sum(lasts), write)
+
+    @operation
+    def delete(self, key: Key) -> Command[bool]:
+        """Delete a value; return whether the key held one, or one was being made.
+
+        What a factory is making of it meanwhile is not stored.
+        """
+        return self._under(lambda head: self._deleting(head, [key]).map(bool))
+
+    @operation
+    def delete_many(self, keys: Iterable[str]) -> Command[int]:
+        """Delete many values; return how many keys held one, or had one being made."""
+        wanted = _keys(keys)
+        return self._under(lambda head: self._deleting(head, wanted)) if wanted else answer(0)
+
+    def _deleting(self, head: str, keys: Iterable[Key]) -> Command[int]:
+        keys = list(keys)
+        names = [value_key(head, key) for key in keys]
+        # Repeated, it may delete what was stored meanwhile: a miss more, and never a stale value.
+        parts = [
+            Command((b"UNLINK", *group), tuple(group), int, idempotent=True)
+            for group in self._grouped(names)
+        ]
+        whole = parts[0] if len(parts) == 1 else Command((), (), sum, parts=tuple(parts))
+        return self._changing(keys, whole)
+
+    @operation
+    def touch(self, key: Key, ttl: Seconds | None = None) -> Command[bool]:
+        """Give a value another ttl from now on; False if there is none."""
+        stays = self._lasts(ttl, None)[0]
+
+        def touch(head: str) -> Command[bool]:
+            name = value_key(head, key)
+            return self._changing([key], TOUCH((name,), (stays,), bool))
+
+        return self._under(touch)
+
+    @operation
+    def incr(self, key: Key, n: int = 1, *, ttl: Seconds | None = None) -> Command[int]:
+        """Add to an integer, which starts at 0, and return the sum.
+
+        Whoever creates it gives it its ttl, which later calls leave as it is.
+
+        Raises:
+            WrongType: the value is no plain integer.
+            PrecisionLost: the sum does not fit in 64 bits.
+        """
+        return self._adding_to(key, n, 1, ttl)
+
+    @operation
+    def decr(self, key: Key, n: int = 1, *, ttl: Seconds | None = None) -> Command[int]:
+        """Subtract from an integer, which starts at 0, and return the difference; see `incr`."""
+        return self._adding_to(key, n, -1, ttl)
+
+    def _adding_to(self, key: Key, n: int, sign: int, ttl: Seconds | None) -> Command[int]:
+        if isinstance(n, bool) or not isinstance(n, int):
+            raise TypeError(f"n must be an int, not {n!r}")
+        if abs(n) > _MOST:
+            raise ValueError(f"n must fit in 64 bits, not {n!r}")
+        stays = self._lasts(ttl, None)[0]
+
+        def add(head: str) -> Command[int]:
+            name = value_key(head, key)
+            return self._changing([key], INCR((name,), (sign * n, stays), int))
+
+        return self._under(add)
+
+    @operation
+    def store(self, data: V, *, ttl: Seconds | None = None) -> Command[str]:
+        """Store a value under a fresh random key, and return the key."""
+        key = str(uuid.uuid4())
+        return self._writing([(key, data)], ttl, None, ()).map(lambda _: key)
+
+    # All at once
+
+    @operation
+    def clear(self) -> Command[None]:
+        """Empty this cache, whatever its size, in one command; leave everything else alone.
+
+        What was in it goes with its ttl, out of everyone's reach.
+        """
+        key = self._layout.generation
+
+        def cleared(_: object = None) -> None:
+            self._state.tracker.changed((key,))
+
+        def failed(error: OctavoError) -> None:
+            cleared()
+            raise error
+
+        return Command((b"SET", key, fresh_nonce()), (key,), cleared, recover=failed)
+
+    @operation
+    def invalidate_tags(self, *tags: str) -> Command[None]:
+        """Make every value that has one of the tags void, however many there are, in one command.
+
+        What a factory is making of such a value meanwhile is not stored.
+        """
+        names = tag_names(tags)
+        if not names:
+            return answer(None)
+        keys = (self._layout.changes, *map(self._layout.tag, names))
+        needed = self._options.ttl + self._options.grace
+
+        def invalidated(_: object = None) -> None:
+            self._state.cleared()
+            self._state.tracker.changed(keys)
+
+        def failed(error: OctavoError) -> None:
+            invalidated()
+            raise error
+
+        command = INVALIDATE(keys, (fresh_nonce(), tag_ttl(needed)), invalidated)
+        return msgspec.structs.replace(command, recover=failed)
+
+    # Looking in
+
+    @operation
+    def info(self, key: Key) -> Command[Info]:
+        """Return what there is to know about a key: age, ttl, tags, who makes it, at what cost."""
+
+        def ask(head: str) -> Command[Info]:
+            name = value_key(head, key)
+            both = tuple(
+                Command((b"PTTL", each), (each,), tuple, idempotent=True, behind=(b"GET", each))
+                for each in (name, refresh_key(name))
+            )
+            look = self._reader.look(name, recover=False)
+            return Command((), (), lambda replies: _info(name, replies), parts=(*both, look))
+
+        return self._under(ask)
+
+    @operation
+    def stats(self) -> Command[Stats]:
+        """Return what this client has done with the cache so far. No round trip."""
+        state = self._state
+        tier = state.tier
+        return answer(
+            Stats(
+                hits=state.hits,
+                local=state.local_hits,
+                stale=state.stale,
+                misses=state.misses,
+                joined=state.joined,
+                created=state.created,
+                rejected=state.rejected,
+                failed=state.failed,
+                bypassed=state.bypassed,
+                undecodable=state.undecodable,
+                entries=0 if tier is None else len(tier),
+                evicted=0 if tier is None else tier.evicted,
+                links=len(state.tracker.links),
+                unreachable=tuple(node.address for node in list(state.broken) if node is not None),
+            )
+        )
+
+    # Making what is missing
+
+    if TYPE_CHECKING:
+
+        @overload
+        def get_or_create(
+            self: Cache[Sync, Any],
+            key: Key,
+            factory: Callable[[], T],
+            *,
+            ttl: Seconds | None = ...,
+            grace: Seconds | None = ...,
+            tags: Iterable[str] = ...,
+            jitter: float | None = ...,
+            beta: float | None = ...,
+            timeout: Seconds | None = ...,
+            soft_timeout: Seconds | None = ...,
+            stale_on_error: bool = ...,
+            lease: Seconds | None = ...,
+        ) -> T: ...
+        @overload
+        def get_or_create(
+            self: Cache[Async, Any],
+            key: Key,
+            factory: Callable[[], Awaitable[T]],
+            *,
+            ttl: Seconds | None = ...,
+            grace: Seconds | None = ...,
+            tags: Iterable[str] = ...,
+            jitter: float | None = ...,
+            beta: float | None = ...,
+            timeout: Seconds | None = ...,
+            soft_timeout: Seconds | None = ...,
+            stale_on_error: bool = ...,
+            lease: Seconds | None = ...,
+        ) -> Coroutine[Any, Any, T]: ...
+        @overload
+        def get_or_create(
+            self: Cache[Async, Any],
+            key: Key,
+            factory: Callable[[], T],
+            *,
+            ttl: Seconds | None = ...,
+            grace: Seconds | None = ...,
+            tags: Iterable[str] = ...,
+            jitter: float | None = ...,
+            beta: float | None = ...,
+            timeout: Seconds | None = ...,
+            soft_timeout: Seconds | None = ...,
+            stale_on_error: bool = ...,
+            lease: Seconds | None = ...,
+        ) -> Coroutine[Any, Any, T]: ...
+
+    def get_or_create(self, key: Key, factory: Callable[[], Any], **options: Any) -> Any:
+        """Return a value, which the factory makes if there is none.
+
+        One factory runs per key across threads, tasks and processes; all who ask meanwhile get
+        what it makes. A delete, set, clear or invalidation meanwhile keeps it from being stored.
+        What the factory raises is raised here, and to all in this process who wait for it. A hit
+        is one round trip; a miss takes one more to get the lease, and one to store the value.
+
+        Sync code runs the factory in this thread, or with `timeout`, or `soft_timeout` other than
+        None, in one of the client's. Async code awaits a coroutine function in a task of its own,
+        which a cancelled caller leaves running, and runs any other function in a thread.
+
+        Args:
+            key: of the value.
+            factory: makes the value; see `current_fill` for what it may decide meanwhile.
+            options: the cache's own, for this value: `ttl`, `grace`, `jitter`, `beta`, `lease`;
+                `tags`: names by which `invalidate_tags` finds it;
+                `timeout`: seconds to wait for the factory, which goes on and stores its value;
+                `soft_timeout`: seconds to wait for the factory when there is a stale value to be
+                had; 0 returns that at once and refreshes it in the background, None waits;
+                `stale_on_error`: whether a stale value is returned when the factory fails.
+
+        Raises:
+            FactoryTimeout: the factory took longer than `timeout`.
+            TypeError: the factory is async and this is sync code, or the value cannot be stored.
+        """
+        chosen = self._chosen(options) if options else self._options
+        return self._drive(
+            "cache.get_or_create", self._filler.value, *self._making(key, factory), chosen
+        )
+
+    def fetch_or_create(self, key: Key, factory: Callable[[], Any], **options: Any) -> Any:
+        """Return what `get_or_create` does, as an `Entry` that says how it came about."""
+        chosen = self._chosen(options) if options else self._options
+        return self._drive(
+            "cache.fetch_or_create", self._filler.obtain, *self._making(key, factory), chosen
+        )
+
+    @flow
+    async def create_many(
+        self,
+        keys: Iterable[str],
+        factory: Callable[[list[str]], Mapping[str, V] | Awaitable[Mapping[str, V]]],
+        *,
+        ttl: Seconds | None = None,
+        tags: Iterable[str] = (),
+    ) -> dict[str, V]:
+        """Return the values of many keys, those missing made by one call of the factory.
+
+        Args:
+            keys: of the values.
+            factory: gets the keys whose values it is to make, and returns them by key; what it
+                leaves out is left out here too.
+            ttl: of the values made.
+            tags: of the values made.
+        """
+        self._check(factory)
+        wanted = {key_bytes(key): key for key in _keys(keys)}
+
+        def some(missing: list[bytes]) -> Any:
+            made = factory([wanted[key] for key in missing])
+            return _by_bytes_soon(made) if hasattr(made, "__await__") else _by_bytes(made)
+
+        chosen = self._chosen({"ttl": ttl, "tags": tags})
+        made = await self._filler.obtain_many(list(wanted), some, chosen)
+        return {key: made[name] for name, key in wanted.items() if name in made}
+
+    def cached(
+        self,
+        ttl: Seconds | None = None,
+        *,
+        key: str | Callable[..., str] | None = None,
+        name: str | None = None,
+        ignore: str | Iterable[str] = (),
+        version: str | int | None = None,
+        **options: Any,
+    ) -> Callable[[Callable[P, T]], Cached[P, T]]:
+        """Return a decorator that caches what a function returns, by its arguments.
+
+            @cache.cached(ttl=60, tags=["prices"])
+            def price(product: int, currency: str = "EUR") -> float: ...
+
+        `price(7)`, `price(product=7)` and `price(7, "EUR")` are one value; 1, 1.0, True and "1" are
+        four. The function gets `.key()`, `.get()`, `.set()`, `.refresh()`, `.invalidate()`,
+        `.info()` and `.original`.
+
+        Args:
+            ttl: seconds; None takes the cache's.
+            key: instead of all arguments: a template such as "user:{user.id}", or a function of
+                the same arguments.
+            name: what keys begin with; None takes the function's module and qualified name.
+            ignore: parameters that the value does not depend on.
+            version: part of the key; change it when the function's results change their form.
+            options: as `get_or_create` takes them.
+
+        Raises:
+            TypeError: no stable key can be made of the function's arguments.
+        """
+        chosen = self._chosen({"ttl": ttl} | options)
+        return decorate(self, chosen, key=key, name=name, ignore=ignore, version=version)
+
+    def count_calls(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Count the calls of a function under its qualified name: `calls(function)` tells."""
+        return count_calls(self, function)
+
+    def call_history(self, maxlen: int = 1000) -> Callable[[Callable[P, T]], Callable[P, T]]:
+        """Return a decorator that records a function's calls, with what came of each."""
+        return lambda function: record_calls(self, function, maxlen)
+
+    @operation
+    def calls(self, function: Callable[..., Any]) -> Command[int]:
+        """Return how often a function with `count_calls` was called, by anyone."""
+        key = self._layout.calls(qualified_name(function))
+        return Command((b"GET", key), (key,), lambda reply: int(reply or 0), idempotent=True)
+
+    @operation
+    def history(self, function: Callable[..., Any]) -> Command[Replay]:
+        """Return the recorded calls of a function with `call_history`, oldest first."""
+        return read_calls(self._layout, function)
+
+    # Parts of the above
+
+    @operation
+    def _count(self, name: str) -> Command[int]:
+        key = self._layout.calls(name)
+        return Command((b"INCR", key), (key,), int)
+
+    @operation
+    def _record(self, name: str, maxlen: int, call: Call) -> Command[None]:
+        return write_call(self._layout, name, maxlen, call)
+
+    def _under(self, build: Callable[[str], Command[T]]) -> Command[T]:
+        """Return what `build` makes of the keys' head in this generation."""
+        state = self._state
+        head = state.nonces.head()
+        if head is not None:
+            return build(head)
+        last = state.last
+        if last is None or self._batch:
+            return state.ask_head(build)
+
+        def same(replies: list[Any]) -> Command[T]:
+            return answer(replies[1]) if replies[0] == last else build(replies[0])
+
+        # In one wave with the question whether it is still that.
+        parts = (state.ask_head(), build(last))
+        return Command((), (), cast("Any", list), parts=parts, then=cast("Any", same))
+
+    def _tagging(
+        self,
+        tags: tuple[str, ...],
+        needed: int,
+        write: Callable[[str, frames.Tags], Command[T]],
+    ) -> Command[T]:
+        """Return what `write` makes of the keys' head and the tags' nonces."""
+        keys = tuple(map(self._layout.tag, tags))
+
+        def tagged(head: str) -> Command[T]:
+            def known(nonces: dict[bytes, bytes]) -> Command[T]:
+                return write(head, dict(zip(tags, map(nonces.__getitem__, keys), strict=True)))
+
+            held = self._state.held(keys, needed)
+            return known(held) if held is not None else self._state.prepare(keys, needed, known)
+
+        return self._under(tagged)
+
+    def _changing(self, keys: list[Key], command: Command[T]) -> Command[T]:
+        """Return the command with the care that this process then sees no older value."""
+        flights, names = [key_bytes(key) for key in keys], command.all_keys
+
+        def changed(result: T) -> T:
+            self._state.changed(flights, names)
+            return result
+
+        def failed(error: OctavoError) -> Any:
+            # It may have been executed all the same.
+            self._state.changed(flights, names)
+            raise error
+
+        return msgspec.structs.replace(command.map(changed), recover=failed)
+
+    def _framing(
+        self, value: Any, ttl: int, grace: int
+    ) -> Callable[[frames.Tags], tuple[bytes, int]]:
+        """Return what makes the bytes to store, and how long they stay, of the tags' nonces."""
+        coding, payload = self._coder.encode("value", value)
+
+        def framed(tags: frames.Tags) -> tuple[bytes, int]:
+            if type(value) is int and not tags:
+                return frames.plain(value), ttl
+            mark = frames.stamp()
+            data = frames.write(
+                coding, payload, written="set", mark=mark, ttl=ttl, grace=grace, tags=tags
+            )
+            return data, ttl + grace
+
+        return framed
+
+    def _lasts(self, ttl: Seconds | None, grace: Seconds | None) -> tuple[int, int]:
+        own = self._options
+        return (
+            own.ttl if ttl is None else millis("ttl", ttl),
+            own.grace if grace is None else millis("grace", grace, least=0),
+        )
+
+    def _grouped(self, names: list[bytes]) -> list[list[bytes]]:
+        """Return keys by what may go in one command."""
+        if self._common.topology.target.kind != "cluster":
+            return [names]
+        groups: dict[int, list[bytes]] = {}
+        for name in names:
+            groups.setdefault(slot(name), []).append(name)
+        return list(groups.values())
+
+    def _making(self, key: Key, factory: Callable[[], Any]) -> tuple[bytes, Callable[[], Any]]:
+        self._check(factory)
+        return key_bytes(key), factory
+
+    def _check(self, factory: Callable[..., Any]) -> None:
+        if not callable(factory):
+            raise TypeError(f"factory must be callable, not {factory!r}")
+        if not self._common.tasks and is_async(factory):
+            raise TypeError(f"factory is async, which needs connect_async(): {factory!r}")
+
+    def _chosen(self, options: dict[str, Any]) -> Options:
+        """Return the cache's options with these instead, where they are not None."""
+        unknown = options.keys() - _CHOICES.keys()
+        if unknown:
+            raise TypeError(f"unknown option {unknown.pop()!r}: choose from {', '.join(_CHOICES)}")
+        may_be_none = ("timeout", "soft_timeout")
+        chosen = {
+            name: _CHOICES[name](value)
+            for name, value in options.items()
+            if value is not None or name in may_be_none
+        }
+        return msgspec.structs.replace(self._options, **chosen)
+
+
+def _timeout(parameter: str) -> Callable[[Any], float | None]:
+    return lambda value: None if value is None else millis(parameter, value, least=0) / 1000
+
+
+_CHOICES: dict[str, Callable[[Any], Any]] = {
+    "ttl": lambda value: millis("ttl", value),
+    "grace": lambda value: millis("grace", value, least=0),
+    "tags": tag_names,
+    "jitter": lambda value: _share("jitter", value),
+    "beta": lambda value: _number("beta", value),
+    "timeout": _timeout("timeout"),
+    "soft_timeout": _timeout("soft_timeout"),
+    "stale_on_error": bool,
+    "lease": lambda value: millis("lease", value) / 1000,
+}
+
+
+def _number(parameter: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{parameter} must be a number, not {value!r}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{parameter} must be at least 0 and finite, not {value!r}")
+    return float(value)
+
+
+def _share(parameter: str, value: object) -> float:
+    share = _number(parameter, value)
+    if share >= 1:
+        raise ValueError(f"{parameter} must be less than 1, not {value!r}")
+    return share
+
+
+def _keys(keys: Iterable[str]) -> list[str]:
+    if isinstance(keys, str | bytes):
+        raise TypeError(f"keys must be several keys, not the one text {keys!r}")
+    several = list(dict.fromkeys(keys))
+    for key in several:
+        key_bytes(key)
+    return several
+
+
+def _one_or_parts(commands: list[Command[None]]) -> Command[None]:
+    if len(commands) == 1:
+        return commands[0]
+    return Command((), (), _nothing, parts=tuple(commands))
+
+
+def _raw(value: Any, frame: frames.Frame | None) -> bytes:
+    """Return the bytes that `fn` gets of a value."""
+    if frame is None or type(value) in (str, bytes, int, float) or frame.coding > 15:
+        return frames.plain(value)
+    return bytes(frame.payload)
+
+
+def _by_bytes(made: Any) -> dict[bytes, Any]:
+    if not isinstance(made, Mapping):
+        raise TypeError(f"the factory must return a mapping of keys to values, not {made!r}")
+    return {key_bytes(key): value for key, value in made.items()}
+
+
+async def _by_bytes_soon(made: Awaitable[Any]) -> dict[bytes, Any]:
+    return _by_bytes(await made)
+
+
+def _info(name: bytes, replies: list[Any]) -> Info:
+    (_, _), (lease_stays, lease), found = replies
+    key = name.decode(errors="replace")
+    size, beside, stays = len(replies[0][1] or b""), lease, lease_stays
+    if found.kind == "leased":
+        size, beside, stays = 0, found.data, replies[0][0]
+    making = None if beside is None else Lease(frames.owner(beside), max(stays, 0) / 1000)
+    if found.kind in ("miss", "leased"):
+        return Info(key, "missing", lease=making)
+    if found.kind == "void":
+        return Info(key, "void", size=size, lease=making)
+    got, frame = entry(found), found.frame
+    state: Literal["fresh", "stale"] = "stale" if found.kind == "stale" else "fresh"
+    if frame is None:
+        return Info(key, state, ttl=got.ttl, size=size, lease=making)
+    return Info(
+        key,
+        state,
+        age=got.age,
+        ttl=got.ttl,
+        grace=frame.grace / 1000,
+        tags=got.tags,
+        size=size,
+        cost=None if frame.written == "set" else frame.cost / 1000,
+        written=frame.written,
+        lease=making,
+    )
+
+
+def _then(command: Command[Any], follow: Callable[[Any], Command[T]]) -> Command[T]:
+    return msgspec.structs.replace(command, then=cast("Any", follow))
+
+
+def _as_it_is(reply: Any) -> Any:
+    return reply
+
+
+def _nothing(reply: object) -> None:
+    return None

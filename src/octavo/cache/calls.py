@@ -1,0 +1,221 @@
+"""Counting and recording the calls of functions."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+import msgspec
+
+from octavo.engine.command import Command
+from octavo.errors import OctavoError
+
+if TYPE_CHECKING:
+    from octavo.cache.cache import Cache
+    from octavo.cache.layout import Layout
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_RECORDED = "__octavo_calls__"
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call of a function, as text.
+
+    Attributes:
+        args: the positional arguments, without self, as a tuple is shown.
+        kwargs: the others, as a dict is shown; empty for none.
+        output: what it returned; None if it raised.
+        error: what it raised; None if it returned.
+    """
+
+    args: str
+    kwargs: str = ""
+    output: str | None = None
+    error: str | None = None
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """The calls of a function.
+
+    Attributes:
+        name: its qualified name.
+        count: how often it was called; `calls` has the last of these, up to its `maxlen`.
+        calls: the calls, oldest first.
+    """
+
+    name: str
+    count: int
+    calls: tuple[Call, ...]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The arguments of each call."""
+        return tuple(call.args for call in self.calls)
+
+    @property
+    def outputs(self) -> tuple[str | None, ...]:
+        """What each call returned; None where it raised."""
+        return tuple(call.output for call in self.calls)
+
+    def __str__(self) -> str:
+        """A line that counts, then one for each call."""
+        lines = [f"{self.name} was called {self.count} times:"]
+        for call in self.calls:
+            kwargs = f", **{call.kwargs}" if call.kwargs else ""
+            came = f"raised {call.error}" if call.output is None else call.output
+            lines.append(f"{self.name}(*{call.args}{kwargs}) -> {came}")
+        return "\n".join(lines)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling a function gives a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object whose call is a coroutine
+    )
+
+
+def qualified_name(function: Callable[..., Any]) -> str:
+    """Return the name under which a function's calls are kept."""
+    name: str | None = getattr(function, "__qualname__", None)
+    if name is None:
+        raise TypeError(f"function must have a name, which {function!r} has not")
+    return name
+
+
+def count_calls(cache: Cache[Any, Any], function: Callable[P, T]) -> Callable[P, T]:
+    """Return the function with its calls counted, before each."""
+    name = _checked(cache, function)
+
+    if is_async(function):
+
+        @functools.wraps(function)
+        async def counted_soon(*args: Any, **kwargs: Any) -> Any:
+            await cache._count(name)  # noqa: SLF001 - the cache's own decorator
+            return await cast("Any", function)(*args, **kwargs)
+
+        return cast("Callable[P, T]", counted_soon)
+
+    @functools.wraps(function)
+    def counted(*args: P.args, **kwargs: P.kwargs) -> T:
+        cache._count(name)  # noqa: SLF001 - the cache's own decorator
+        return function(*args, **kwargs)
+
+    return counted
+
+
+def record_calls(cache: Cache[Any, Any], function: Callable[P, T], maxlen: int) -> Callable[P, T]:
+    """Return the function with its calls recorded, each when it ends."""
+    name = _checked(cache, function)
+    if isinstance(maxlen, bool) or not isinstance(maxlen, int):
+        raise TypeError(f"maxlen must be an int, not {maxlen!r}")
+    if maxlen < 1:
+        raise ValueError(f"maxlen must be at least 1, not {maxlen!r}")
+    own = 1 if next(iter(inspect.signature(function).parameters), "") in ("self", "cls") else 0
+
+    def call(args: Any, kwargs: Any, **ended: str) -> Call:
+        return Call(repr(args[own:]), repr(kwargs) if kwargs else "", **ended)
+
+    if is_async(function):
+
+        @functools.wraps(function)
+        async def recorded_soon(*args: Any, **kwargs: Any) -> Any:
+            try:
+                output = await cast("Any", function)(*args, **kwargs)
+            except BaseException as error:
+                ended = call(args, kwargs, error=repr(error))
+                await cache._record(name, maxlen, ended)  # noqa: SLF001 - its own decorator
+                raise
+            await cache._record(name, maxlen, call(args, kwargs, output=str(output)))  # noqa: SLF001
+            return output
+
+        setattr(recorded_soon, _RECORDED, cache)
+        return cast("Callable[P, T]", recorded_soon)
+
+    @functools.wraps(function)
+    def recorded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            output = function(*args, **kwargs)
+        except BaseException as error:
+            cache._record(name, maxlen, call(args, kwargs, error=repr(error)))  # noqa: SLF001
+            raise
+        cache._record(name, maxlen, call(args, kwargs, output=str(output)))  # noqa: SLF001
+        return output
+
+    setattr(recorded, _RECORDED, cache)
+    return recorded
+
+
+def replay(function: Callable[..., Any]) -> Any:
+    """Print the recorded calls of a function, and return them as a `Replay`.
+
+    Of an async function it is a coroutine of that.
+
+    Raises:
+        TypeError: the function has no `call_history`.
+    """
+    cache: Cache[Any, Any] | None = getattr(function, _RECORDED, None)
+    if cache is None:
+        raise TypeError(f"{function!r} has no history: decorate it with cache.call_history()")
+    history: Any = cache.history(function)
+    return _printed_soon(history) if isinstance(history, Coroutine) else _printed(history)
+
+
+def _printed(history: Replay) -> Replay:
+    print(history)  # noqa: T201 - what it is for
+    return history
+
+
+async def _printed_soon(history: Coroutine[Any, Any, Replay]) -> Replay:
+    return _printed(await history)
+
+
+def write_call(layout: Layout, name: str, maxlen: int, call: Call) -> Command[None]:
+    """Return the Command that records a call; one entry has both what went in and what came."""
+    key = layout.history(name)
+    fields = [
+        word
+        for field, value in msgspec.structs.asdict(call).items()
+        if value is not None
+        for word in (field, value.encode(errors="surrogatepass"))
+    ]
+    words = (b"XADD", key, b"MAXLEN", b"%d" % maxlen, b"*", *fields)
+    return Command(words, (key,), lambda reply: None)
+
+
+def read_calls(layout: Layout, function: Callable[..., Any]) -> Command[Replay]:
+    """Return the Command that reads the calls of a function."""
+    name = qualified_name(function)
+    key = layout.history(name)
+
+    def read(reply: dict[bytes, Any]) -> Replay:
+        calls = tuple(
+            _call(dict(zip(fields[::2], fields[1::2], strict=True)))
+            for _, fields in reply[b"entries"]
+        )
+        return Replay(name, int(reply[b"entries-added"]), calls)
+
+    def recover(error: OctavoError) -> Replay:
+        if "no such key" in str(error):
+            return Replay(name, 0, ())
+        raise error
+
+    words = (b"XINFO", b"STREAM", key, b"FULL", b"COUNT", b"0")
+    return Command(words, (key,), read, idempotent=True, recover=recover)
+
+
+def _call(fields: dict[bytes, bytes]) -> Call:
+    return Call(
+        **{name.decode(): value.decode(errors="surrogatepass") for name, value in fields.items()}
+    )
+
+
+def _checked(cache: Cache[Any, Any], function: Callable[..., Any]) -> str:
+    tasks = cache._common.tasks  # noqa: SLF001 - the cache's own decorator
+    if is_async(function) != tasks:
+        kind, cure = ("an async", "connect()") if tasks else ("a plain", "connect_async()")
+        raise TypeError(f"this cache decorates {kind} function, not {function!r}: see {cure}")
+    return qualified_name(function)

@@ -1,0 +1,22 @@
+-- mint.lua: read nonces, making those that are not there
+-- KEYS[1..] nonces: (string)
+-- ARGV[1] needed: milliseconds for which they must stay at least; 0 is for ever
+-- ARGV[2] ttl: milliseconds that one gets which would not
+-- ARGV[3..] made: a random nonce for each key
+-- returns {nonce, milliseconds it stays} for each key, one after the other
+local needed = tonumber(ARGV[1])
+local reply = {}
+for i, key in ipairs(KEYS) do
+  local nonce = redis.call('GET', key)
+  if not nonce then
+    nonce = ARGV[2 + i]
+    redis.call('SET', key, nonce)
+  end
+  local stays = redis.call('PTTL', key)
+  if needed > 0 and stays < needed then
+    redis.call('PEXPIRE', key, ARGV[2])
+    stays = tonumber(ARGV[2])
+  end
+  reply[2 * i - 1], reply[2 * i] = nonce, stays
+end
+return reply
