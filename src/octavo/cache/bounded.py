@@ -77,8 +77,8 @@ class Bounded(Generic[K, V]):
             queue = self._main if key in self._main or hash(key) in self._ghosts else self._small
             dropped = [self._remove(key)]
             if size <= self._max_bytes:
-                while self._entries and self._is_full(size):
-                    dropped.append(self._evict())
+                while self._is_full(size) and (entry := self._evict()):
+                    dropped.append(entry)
                 self._ghosts.pop(hash(key), None)
                 self._entries[key] = queue[key] = _Entry(value, size)
                 self._bytes += size
@@ -110,16 +110,19 @@ class Bounded(Generic[K, V]):
         return entry
 
     def _evict(self) -> _Entry[V] | None:
-        while True:
-            from_small = len(self._small) * 10 >= len(self._entries)
-            key, entry = (self._small if from_small else self._main).popitem(last=False)
+        while queue := self._next_queue():
+            key, entry = queue.popitem(last=False)
             if entry.visited:
                 entry.visited = False
                 self._main[key] = entry
                 continue
-            if from_small:
+            if queue is self._small:
                 self._ghosts[hash(key)] = None
                 while len(self._ghosts) > len(self._entries):
                     self._ghosts.popitem(last=False)
             self.evicted += 1
             return self._remove(key)
+        return None
+
+    def _next_queue(self) -> OrderedDict[K, _Entry[V]]:
+        return self._small if len(self._small) * 10 >= len(self._entries) else self._main

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 import msgspec
 
 from octavo.cache import frame as frames
-from octavo.cache.cached import Cached, decorate
+from octavo.cache.cached import Cached, decorate, soon
 from octavo.cache.calls import (
     Call,
     Replay,
@@ -29,7 +29,7 @@ from octavo.cache.scripts import ADD, INCR, INVALIDATE, TOUCH
 from octavo.cache.state import State, fresh_nonce, tag_names, tag_ttl
 from octavo.engine.batch import Collector
 from octavo.engine.codec import Coder
-from octavo.engine.command import Async, Command, Job, M, Sync, answer, flow, operation
+from octavo.engine.command import MISSING, Async, Command, Job, M, Sync, answer, flow, operation
 from octavo.engine.keys import slot
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ class Cache(Job[M], Generic[M, V]):
         self._bypass = on_error == "bypass"
         self._reader = Reader(self._state, self._coder, local)
         self._filler = Filler(self._state, self._reader, self._coder, bypass=self._bypass)
+        self._near = None if local is None else self._reader.near
         self._timed = bool(self._options.grace or self._options.beta or local is not None)
 
     # Reading
@@ -147,20 +148,24 @@ class Cache(Job[M], Generic[M, V]):
                 codec has written. It is not called on a miss.
             default: what a miss gives.
         """
+        if self._near is not None and fn is None and (value := self._near(key)) is not MISSING:
+            return answer(value)
         head = self._state.nonces.head()
         if head is None:
             return self._under(lambda head: self._get(head, key, fn, default))
         return self._get(head, key, fn, default)
 
     def _get(
-        self, head: str, key: Key, fn: Callable[[bytes], Any] | None, default: Any
+        self, head: bytes, key: Key, fn: Callable[[bytes], Any] | None, default: Any
     ) -> Command[Any]:
         name = value_key(head, key)
         state, reader = self._state, self._reader
-        if reader.tier is not None and (item := reader.glance(name)) is not None:
-            state.local_hits += 1
-            value = reader.own(item)
-            return answer(value if fn is None else fn(_raw(value, item.frame)))
+        if reader.tier is not None:
+            reader.remember(key, name)
+            if (item := reader.glance(name)) is not None:
+                state.local_hits += 1
+                value = reader.own(item)
+                return answer(value if fn is None else fn(_raw(value, item.frame)))
         if state.broken and self._bypass and state.leaves((name,)) == "yes":
             state.bypassed += 1
             return answer(default)
@@ -189,7 +194,7 @@ class Cache(Job[M], Generic[M, V]):
     def fetch(self, key: Key) -> Command[Entry[V]]:
         """Return a value with its outcome, age, ttl and tags; also one that is stale."""
 
-        def look(head: str) -> Command[Entry[V]]:
+        def look(head: bytes) -> Command[Entry[V]]:
             name = value_key(head, key)
             item = self._reader.glance(name)
             if item is not None:
@@ -236,7 +241,7 @@ class Cache(Job[M], Generic[M, V]):
         if not wanted:
             return answer({})
 
-        def look(head: str) -> Command[dict[str, V]]:
+        def look(head: bytes) -> Command[dict[str, V]]:
             reader = self._reader
             names = {value_key(head, key): key for key in wanted}
             near = {name: item for name in names if (item := reader.glance(name)) is not None}
@@ -295,7 +300,7 @@ class Cache(Job[M], Generic[M, V]):
         lasts = self._lasts(ttl, grace)
         frames_of = [(key, self._framing(value, *lasts)) for key, value in pairs]
 
-        def write(head: str, nonces: frames.Tags) -> Command[None]:
+        def write(head: bytes, nonces: frames.Tags) -> Command[None]:
             sets = []
             for key, framed in frames_of:
                 name = value_key(head, key)
@@ -315,7 +320,7 @@ class Cache(Job[M], Generic[M, V]):
         framed = self._framing(value, *lasts)
         reader = self._reader
 
-        def write(head: str, nonces: frames.Tags) -> Command[bool]:
+        def write(head: bytes, nonces: frames.Tags) -> Command[bool]:
             name = value_key(head, key)
             data, stays = framed(nonces)
 
@@ -350,7 +355,7 @@ class Cache(Job[M], Generic[M, V]):
         wanted = _keys(keys)
         return self._under(lambda head: self._deleting(head, wanted)) if wanted else answer(0)
 
-    def _deleting(self, head: str, keys: Iterable[Key]) -> Command[int]:
+    def _deleting(self, head: bytes, keys: Iterable[Key]) -> Command[int]:
         keys = list(keys)
         names = [value_key(head, key) for key in keys]
         # Repeated, it may delete what was stored meanwhile: a miss more, and never a stale value.
@@ -366,7 +371,7 @@ class Cache(Job[M], Generic[M, V]):
         """Give a value another ttl from now on; False if there is none."""
         stays = self._lasts(ttl, None)[0]
 
-        def touch(head: str) -> Command[bool]:
+        def touch(head: bytes) -> Command[bool]:
             name = value_key(head, key)
             return self._changing([key], TOUCH((name,), (stays,), bool))
 
@@ -396,7 +401,7 @@ class Cache(Job[M], Generic[M, V]):
             raise ValueError(f"n must fit in 64 bits, not {n!r}")
         stays = self._lasts(ttl, None)[0]
 
-        def add(head: str) -> Command[int]:
+        def add(head: bytes) -> Command[int]:
             name = value_key(head, key)
             return self._changing([key], INCR((name,), (sign * n, stays), int))
 
@@ -456,7 +461,7 @@ class Cache(Job[M], Generic[M, V]):
     def info(self, key: Key) -> Command[Info]:
         """Return what there is to know about a key: age, ttl, tags, who makes it, at what cost."""
 
-        def ask(head: str) -> Command[Info]:
+        def ask(head: bytes) -> Command[Info]:
             name = value_key(head, key)
             both = tuple(
                 Command((b"PTTL", each), (each,), tuple, idempotent=True, behind=(b"GET", each))
@@ -570,6 +575,8 @@ class Cache(Job[M], Generic[M, V]):
             FactoryTimeout: the factory took longer than `timeout`.
             TypeError: the factory is async and this is sync code, or the value cannot be stored.
         """
+        if self._near is not None and (value := self._near(key)) is not MISSING:
+            return soon(value) if self._common.tasks else value
         chosen = self._chosen(options) if options else self._options
         return self._drive(
             "cache.get_or_create", self._filler.value, *self._making(key, factory), chosen
@@ -675,7 +682,7 @@ class Cache(Job[M], Generic[M, V]):
     def _record(self, name: str, maxlen: int, call: Call) -> Command[None]:
         return write_call(self._layout, name, maxlen, call)
 
-    def _under(self, build: Callable[[str], Command[T]]) -> Command[T]:
+    def _under(self, build: Callable[[bytes], Command[T]]) -> Command[T]:
         """Return what `build` makes of the keys' head in this generation."""
         state = self._state
         head = state.nonces.head()
@@ -696,12 +703,12 @@ class Cache(Job[M], Generic[M, V]):
         self,
         tags: tuple[str, ...],
         needed: int,
-        write: Callable[[str, frames.Tags], Command[T]],
+        write: Callable[[bytes, frames.Tags], Command[T]],
     ) -> Command[T]:
         """Return what `write` makes of the keys' head and the tags' nonces."""
         keys = tuple(map(self._layout.tag, tags))
 
-        def tagged(head: str) -> Command[T]:
+        def tagged(head: bytes) -> Command[T]:
             def known(nonces: dict[bytes, bytes]) -> Command[T]:
                 return write(head, dict(zip(tags, map(nonces.__getitem__, keys), strict=True)))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from octavo.cache.layout import key_bytes
 from octavo.cache.naming import CallKeys
+from octavo.engine.command import MISSING
 
 if TYPE_CHECKING:
     from octavo.cache.cache import Cache
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+async def soon(value: T) -> T:
+    """Return a value from a coroutine."""
+    return value
 
 
 class Cached(Generic[P, T]):
@@ -38,11 +44,14 @@ class Cached(Generic[P, T]):
         self._options = options
         self._obtain = cache._filler.value  # noqa: SLF001 - the cache's own decorator
         self._drive = cache._drive  # noqa: SLF001
-        self._name = f"cached {keys.name}"
+        self._near = cache._near  # noqa: SLF001
+        self._soon = soon if cache._common.tasks else None  # noqa: SLF001
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what is cached for these arguments, or what the function returns."""
         key = self._keys(args, kwargs).encode()
+        if self._near is not None and (value := self._near(key)) is not MISSING:
+            return cast("T", self._soon(value) if self._soon else value)
         function = partial(self.original, *args, **kwargs)
         return cast("T", self._drive("cache.cached", self._obtain, key, function, self._options))
 

@@ -127,7 +127,7 @@ class Filler:
     async def renew(self, key: bytes, factory: Callable[[], Any], options: Options) -> Any:
         """Return what the factory makes now, whatever is there."""
         state = self._state
-        head: str = state.nonces.head() or await state.ask_head()
+        head: bytes = state.nonces.head() or await state.ask_head()
         name = value_key(head, key)
         found = await self._reader.look(name, recover=self._bypass)
         if found.usable and found.frame is None:
@@ -194,9 +194,11 @@ class Filler:
             name = value_key(head, key)
             if state.broken and await self._left_alone(name):
                 return name, Found("bypass")
-            if (item := self._reader.glance(name)) is not None:
-                state.local_hits += 1
-                return name, self._reader.found(item)
+            if self._reader.tier is not None:
+                self._reader.remember(key, name)
+                if (item := self._reader.glance(name)) is not None:
+                    state.local_hits += 1
+                    return name, self._reader.found(item)
             found = await self._reader.look(name, recover=self._bypass)
         elif state.last is not None:
             # In one wave with the question whether it is still that.
@@ -614,7 +616,7 @@ class Filler:
         return values
 
     async def _look_many(self, keys: list[bytes]) -> tuple[dict[bytes, bytes], dict[bytes, Found]]:
-        head: str = self._state.nonces.head() or await self._state.ask_head()
+        head: bytes = self._state.nonces.head() or await self._state.ask_head()
         names = {key: value_key(head, key) for key in keys}
         looks = tuple(self._reader.look(name, recover=False) for name in names.values())
         found = dict(zip(keys, await Command((), (), list, parts=looks), strict=True))

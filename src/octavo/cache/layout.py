@@ -4,7 +4,7 @@ Values, one hash tag each:
 
 | key | Redis type | holds | TTL |
 |---|---|---|---|
-| `{prefix}:cache:{name}:{generation}:{.key}` | string | a value, or the lease of its maker | its own |
+| `{prefix}:cache:{name}:{generation}:{.key}` | string | a value, or its maker's lease | its own |
 | `...:{.key}:l` | string | the lease of who refreshes the value | the lease's |
 
 What is about the whole cache, under the hash tag of its name, `{base}` = `{prefix}:cache:{{name}}`:
@@ -45,7 +45,8 @@ class Layout:
         self.base = key_base(prefix, "cache", name, tag)
         self.generation = f"{self.base}:generation".encode()
         self.changes = f"{self.base}:changes".encode()
-        self._values = f"{prefix}:cache:{name_part(name)}" if tag is None else self.base
+        values = f"{prefix}:cache:{name_part(name)}" if tag is None else self.base
+        self._values = values.encode()
 
     def tag(self, tag: str) -> bytes:
         """Return the key of a tag's nonce."""
@@ -59,14 +60,14 @@ class Layout:
         """Return the key of a function's history of calls."""
         return f"{self.base}:history:{function}".encode()
 
-    def head(self, generation: str) -> str:
+    def head(self, generation: bytes) -> bytes:
         """Return what the keys of a generation's values begin with."""
-        return f"{self._values}:{generation}:{{."
+        return b"%b:%b:{." % (self._values, generation)
 
 
 def key_bytes(key: str | bytes) -> bytes:
     """Return the bytes of a user's key, or refuse it."""
-    if not isinstance(key, str | bytes):
+    if not isinstance(key, (str, bytes)):
         raise TypeError(f"key must be a str or bytes, not {key!r}")
     if not key:
         raise ValueError("key must not be empty")
@@ -76,17 +77,15 @@ def key_bytes(key: str | bytes) -> bytes:
         raise ValueError(f"key is not valid Unicode text: {key!r}") from None
 
 
-def value_key(head: str, key: str | bytes) -> bytes:
+def value_key(head: bytes, key: str | bytes) -> bytes:
     """Return the key of a value."""
-    name = head.encode() + key_bytes(key) + b"}"
-    length = len(name) - len(head.encode()) - 1
-    return name if length <= _LONGEST else _cut(head, name, length)
+    data = key_bytes(key)
+    return b"%b%b}" % (head, data) if len(data) <= _LONGEST else _cut(head, data)
 
 
-def _cut(head: str, name: bytes, length: int) -> bytes:
-    key = name[-1 - length : -1]
+def _cut(head: bytes, key: bytes) -> bytes:
     digest = blake2b(key, digest_size=16).hexdigest().encode()
-    return head[:-1].encode() + b"~" + key[:_KEPT] + b"~" + digest + b"}"
+    return b"%b~%b~%b}" % (head[:-1], key[:_KEPT], digest)
 
 
 def refresh_key(name: bytes) -> bytes:

@@ -12,7 +12,7 @@ from octavo.cache import frame as frames
 from octavo.cache.frame import ENTRY, LEASE, SIZE, Frame
 from octavo.cache.records import Entry
 from octavo.engine.codec import INT
-from octavo.engine.command import Command
+from octavo.engine.command import MISSING, Command
 from octavo.errors import ConnectionLost, DecodeError, Unavailable
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ Kind = Literal["hit", "local", "stale", "miss", "leased", "void", "bypass", "uns
 
 OUT_OF_REACH = (ConnectionLost, Unavailable)
 """What says that a node could not be reached, or does not serve."""
+
+_NAMES = 100_000
+"""Keys of values remembered for the tier in the process."""
 
 _SHARED = (str, bytes, int, float, bool, type(None))
 
@@ -87,17 +90,41 @@ class Reader:
 
     # The tier in the process
 
+    def near(self, key: str | bytes) -> Any:
+        """Return the value that the tier in the process has of a user's key, or `MISSING`."""
+        held = self.state.nonces.held
+        if self.tier is None or held is None:
+            return MISSING
+        _, link, names = held
+        name = names.get(key)
+        if name is None or monotonic() >= link.trusted_until:
+            return MISSING
+        item = self.glance(name)
+        if item is None:
+            return MISSING
+        self.state.local_hits += 1
+        return item[1] if item[0] < 0 else self.decode(item[0], item[1])
+
     def glance(self, name: bytes) -> Item | None:
         """Return what the tier in the process has that is fresh."""
         item: Item | None = None if self.tier is None else self.tier.get(name)
         if item is None:
             return None
+        _, _, until, link, frame = item
         now = monotonic()
-        if now >= item.until or now >= item.link.trusted_until:
+        if now >= until or now >= link.trusted_until:
             return None
-        if item.frame is not None and item.frame.tags and not self._valid(item.frame):
+        if frame is not None and frame.tags and not self._valid(frame):
             return None
         return item
+
+    def remember(self, key: str | bytes, name: bytes) -> None:
+        """Have `near` know the key of a value."""
+        held = self.state.nonces.held
+        if held is not None:
+            if len(held[2]) >= _NAMES:
+                held[2].clear()
+            held[2][key] = name
 
     def own(self, item: Item) -> Any:
         """Return the value for one caller to keep."""

@@ -65,17 +65,22 @@ class Flight:
 
 
 class Nonces:
-    """The nonces that this client holds for as long as it is told of their changes."""
+    """The nonces that this client holds for as long as it is told of their changes.
+
+    Attributes:
+        held: what keys begin with in this generation, where its end would be told, and the keys
+            of values that were in the tier in the process, by the users' keys.
+    """
 
     def __init__(self, generation: bytes, cleared: Callable[[], None]) -> None:
         self._generation = generation
         self._cleared = cleared
         self._tags: Bounded[bytes, tuple[bytes, Link]] = Bounded(_TAGS)
-        self._head: tuple[str, Link] | None = None
+        self.held: tuple[bytes, Link, dict[str | bytes, bytes]] | None = None
 
-    def head(self) -> str | None:
+    def head(self) -> bytes | None:
         """Return what keys begin with in this generation, if that is known for certain."""
-        held = self._head
+        held = self.held
         return held[0] if held is not None and monotonic() < held[1].trusted_until else None
 
     def nonce(self, key: bytes) -> bytes | None:
@@ -86,14 +91,14 @@ class Nonces:
     def set(self, key: bytes, value: Any, size: int = 0) -> None:
         """Hold a nonce, or the head of a generation."""
         if key == self._generation:
-            self._head = value
+            self.held = value
         else:
             self._tags.set(key, value)
 
     def pop(self, key: bytes) -> None:
         """Forget a nonce."""
         if key == self._generation:
-            self._head = None
+            self.held = None
             self._cleared()
         else:
             self._tags.pop(key)
@@ -134,7 +139,7 @@ class State:
         self.tracker.attach(self.nonces)
         self.local: Local | None = None
         self.tier: Bounded[bytes, Any] | None = None
-        self.last: str | None = None
+        self.last: bytes | None = None
         self.timed = False
         self.stays: Bounded[bytes, float] = Bounded(_TAGS)
         self.quiet: Bounded[bytes, float] = Bounded(10_000)
@@ -168,23 +173,23 @@ class State:
 
     # The generation and the nonces of tags
 
-    def ask_head(self, then: Callable[[str], Command[Any]] | None = None) -> Command[Any]:
+    def ask_head(self, then: Callable[[bytes], Command[Any]] | None = None) -> Command[Any]:
         """Read the generation, making one if there is none; the result is the keys' head."""
         key = self.layout.generation
         ticket = self.tracker.ticket()
 
-        def known(nonce: bytes) -> str:
-            self.last = self.layout.head(nonce.decode())
+        def known(nonce: bytes) -> bytes:
+            self.last = self.layout.head(nonce)
             return self.last
 
-        def read(nonce: bytes | None) -> str | None:
+        def read(nonce: bytes | None) -> bytes | None:
             if nonce is None:
                 return None
             head = known(nonce)
-            self.tracker.keep(ticket, key, self.nonces, (head, ticket.link))
+            self.tracker.keep(ticket, key, self.nonces, (head, ticket.link, {}))
             return head
 
-        def follow(head: str | None) -> Command[Any] | None:
+        def follow(head: bytes | None) -> Command[Any] | None:
             if head is not None:
                 return None if then is None else then(head)
             made = MINT((key,), ("0", "0", fresh_nonce()), lambda reply: known(reply[0]))
