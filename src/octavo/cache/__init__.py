@@ -3,7 +3,7 @@
 from octavo.cache.cache import Cache
 from octavo.cache.cached import Cached
 from octavo.cache.calls import Call, Replay, replay
-from octavo.cache.filling import Fill, current_fill
+from octavo.cache.making import Fill, current_fill
 from octavo.cache.records import Entry, Info, Lease, Local, Outcome, Stats
 from octavo.engine.codec import Codec, Compression, SignedPickle
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
@@ -21,12 +20,15 @@ from octavo.cache.calls import (
     record_calls,
     write_call,
 )
-from octavo.cache.filling import Filler, Options, millis
+from octavo.cache.filling import Filler, Want
 from octavo.cache.layout import key_bytes, refresh_key, value_key
+from octavo.cache.making import Maker
+from octavo.cache.many import ManyFiller
+from octavo.cache.options import Options, Seconds, millis, number, share, tag_names
 from octavo.cache.reading import Found, Reader, entry
 from octavo.cache.records import Entry, Info, Lease, Local, Stats
 from octavo.cache.scripts import ADD, INCR, INVALIDATE, TOUCH
-from octavo.cache.state import State, fresh_nonce, tag_names, tag_ttl
+from octavo.cache.state import State, fresh_nonce, tag_ttl
 from octavo.engine.batch import Collector
 from octavo.engine.codec import Coder
 from octavo.engine.command import MISSING, Async, Command, Job, M, Sync, answer, flow, operation
@@ -34,7 +36,6 @@ from octavo.engine.keys import slot
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from datetime import timedelta
     from typing import ParamSpec
 
     from octavo.cache.layout import Layout
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from octavo.errors import OctavoError
 
     P = ParamSpec("P")
-    Seconds = float | timedelta
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -116,12 +116,8 @@ class Cache(Job[M], Generic[M, V]):
         self._options = Options(
             ttl=millis("ttl", ttl),
             grace=millis("grace", grace, least=0),
-            tags=(),
-            jitter=_share("jitter", jitter),
-            beta=_number("beta", beta),
-            timeout=None,
-            soft_timeout=0.0,
-            stale_on_error=True,
+            jitter=share("jitter", jitter),
+            beta=number("beta", beta),
             lease=millis("lease", lease) / 1000,
         )
         self._coder = Coder(type, codec, compress)
@@ -130,7 +126,9 @@ class Cache(Job[M], Generic[M, V]):
             self._state.keep_local(local)
         self._bypass = on_error == "bypass"
         self._reader = Reader(self._state, self._coder, local)
-        self._filler = Filler(self._state, self._reader, self._coder, bypass=self._bypass)
+        maker = Maker(self._state, self._coder)
+        self._filler = Filler(self._state, self._reader, maker, bypass=self._bypass)
+        self._many = ManyFiller(self._state, self._reader, maker, self._filler, bypass=self._bypass)
         self._near = None if local is None else self._reader.near
         self._timed = bool(self._options.grace or self._options.beta or local is not None)
 
@@ -577,17 +575,13 @@ class Cache(Job[M], Generic[M, V]):
         """
         if self._near is not None and (value := self._near(key)) is not MISSING:
             return soon(value) if self._common.tasks else value
-        chosen = self._chosen(options) if options else self._options
-        return self._drive(
-            "cache.get_or_create", self._filler.value, *self._making(key, factory), chosen
-        )
+        want = self._wanting(key, factory, options)
+        return self._drive("cache.get_or_create", self._filler.value, want)
 
     def fetch_or_create(self, key: Key, factory: Callable[[], Any], **options: Any) -> Any:
         """Return what `get_or_create` does, as an `Entry` that says how it came about."""
-        chosen = self._chosen(options) if options else self._options
-        return self._drive(
-            "cache.fetch_or_create", self._filler.obtain, *self._making(key, factory), chosen
-        )
+        want = self._wanting(key, factory, options)
+        return self._drive("cache.fetch_or_create", self._filler.obtain, want)
 
     @flow
     async def create_many(
@@ -614,8 +608,8 @@ class Cache(Job[M], Generic[M, V]):
             made = factory([wanted[key] for key in missing])
             return _by_bytes_soon(made) if hasattr(made, "__await__") else _by_bytes(made)
 
-        chosen = self._chosen({"ttl": ttl, "tags": tags})
-        made = await self._filler.obtain_many(list(wanted), some, chosen)
+        chosen = self._options.but({"ttl": ttl, "tags": tags})
+        made = await self._many.obtain(list(wanted), some, chosen)
         return {key: made[name] for name, key in wanted.items() if name in made}
 
     def cached(
@@ -649,7 +643,7 @@ class Cache(Job[M], Generic[M, V]):
         Raises:
             TypeError: no stable key can be made of the function's arguments.
         """
-        chosen = self._chosen({"ttl": ttl} | options)
+        chosen = self._options.but({"ttl": ttl} | options)
         return decorate(self, chosen, key=key, name=name, ignore=ignore, version=version)
 
     def count_calls(self, function: Callable[P, T]) -> Callable[P, T]:
@@ -765,60 +759,17 @@ class Cache(Job[M], Generic[M, V]):
             groups.setdefault(slot(name), []).append(name)
         return list(groups.values())
 
-    def _making(self, key: Key, factory: Callable[[], Any]) -> tuple[bytes, Callable[[], Any]]:
+    def _wanting(self, key: Key, factory: Callable[[], Any], options: dict[str, Any]) -> Want:
         self._check(factory)
-        return key_bytes(key), factory
+        return Want(
+            key_bytes(key), factory, self._options.but(options) if options else self._options
+        )
 
     def _check(self, factory: Callable[..., Any]) -> None:
         if not callable(factory):
             raise TypeError(f"factory must be callable, not {factory!r}")
         if not self._common.tasks and is_async(factory):
             raise TypeError(f"factory is async, which needs connect_async(): {factory!r}")
-
-    def _chosen(self, options: dict[str, Any]) -> Options:
-        """Return the cache's options with these instead, where they are not None."""
-        unknown = options.keys() - _CHOICES.keys()
-        if unknown:
-            raise TypeError(f"unknown option {unknown.pop()!r}: choose from {', '.join(_CHOICES)}")
-        may_be_none = ("timeout", "soft_timeout")
-        chosen = {
-            name: _CHOICES[name](value)
-            for name, value in options.items()
-            if value is not None or name in may_be_none
-        }
-        return msgspec.structs.replace(self._options, **chosen)
-
-
-def _timeout(parameter: str) -> Callable[[Any], float | None]:
-    return lambda value: None if value is None else millis(parameter, value, least=0) / 1000
-
-
-_CHOICES: dict[str, Callable[[Any], Any]] = {
-    "ttl": lambda value: millis("ttl", value),
-    "grace": lambda value: millis("grace", value, least=0),
-    "tags": tag_names,
-    "jitter": lambda value: _share("jitter", value),
-    "beta": lambda value: _number("beta", value),
-    "timeout": _timeout("timeout"),
-    "soft_timeout": _timeout("soft_timeout"),
-    "stale_on_error": bool,
-    "lease": lambda value: millis("lease", value) / 1000,
-}
-
-
-def _number(parameter: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{parameter} must be a number, not {value!r}")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{parameter} must be at least 0 and finite, not {value!r}")
-    return float(value)
-
-
-def _share(parameter: str, value: object) -> float:
-    share = _number(parameter, value)
-    if share >= 1:
-        raise ValueError(f"{parameter} must be less than 1, not {value!r}")
-    return share
 
 
 def _keys(keys: Iterable[str]) -> list[str]:

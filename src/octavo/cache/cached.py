@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
+from octavo.cache.filling import Want
 from octavo.cache.layout import key_bytes
 from octavo.cache.naming import CallKeys
 from octavo.engine.command import MISSING
 
 if TYPE_CHECKING:
     from octavo.cache.cache import Cache
-    from octavo.cache.filling import Options
+    from octavo.cache.options import Options
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,7 +54,8 @@ class Cached(Generic[P, T]):
         if self._near is not None and (value := self._near(key)) is not MISSING:
             return cast("T", self._soon(value) if self._soon else value)
         function = partial(self.original, *args, **kwargs)
-        return cast("T", self._drive("cache.cached", self._obtain, key, function, self._options))
+        want = Want(key, function, self._options)
+        return cast("T", self._drive("cache.cached", self._obtain, want))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind a method to its object."""
@@ -80,10 +82,10 @@ class Cached(Generic[P, T]):
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function, store what it returns in the place of what is cached, return it."""
-        key = key_bytes(self._keys(args, kwargs))
         function = partial(self.original, *args, **kwargs)
+        want = Want(key_bytes(self._keys(args, kwargs)), function, self._options)
         renew = self._cache._filler.renew  # noqa: SLF001 - the cache's own decorator
-        return cast("T", self._drive("cache.refresh", renew, key, function, self._options))
+        return cast("T", self._drive("cache.refresh", renew, want))
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Delete what is cached for a call; return whether there was anything."""

@@ -213,18 +213,8 @@ class Reader:
 
     def fresh(self, found: Found) -> Any:
         """Count what was found; return its value if that is fresh, else None."""
-        state = self.state
-        match found.kind:
-            case "hit":
-                state.hits += 1
-            case "local":
-                state.local_hits += 1
-            case "bypass":
-                state.bypassed += 1
-            case _:
-                state.misses += 1
-                return None
-        return found.value
+        self.state.count("miss" if found.kind == "stale" else found.kind)
+        return found.value if found.kind in ("hit", "local") else None
 
     def bypass(self, error: OctavoError) -> Found:
         """Return what a look has found whose node cannot be reached; raise any other error."""

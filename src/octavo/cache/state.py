@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from octavo.cache.layout import Layout
+    from octavo.cache.reading import Kind
     from octavo.cache.records import Entry, Local
     from octavo.engine.command import Common
     from octavo.engine.topology import Endpoint
@@ -171,6 +172,20 @@ class State:
         elif self.local != local:
             raise ValueError(f"local is {self.local!r} for this cache already, not {local!r}")
 
+    def count(self, kind: Kind) -> None:
+        """Count what a look has found."""
+        match kind:
+            case "hit":
+                self.hits += 1
+            case "local":
+                self.local_hits += 1
+            case "stale":
+                self.stale += 1
+            case "bypass":
+                self.bypassed += 1
+            case _:
+                self.misses += 1
+
     # The generation and the nonces of tags
 
     def ask_head(self, then: Callable[[bytes], Command[Any]] | None = None) -> Command[Any]:
@@ -291,14 +306,19 @@ class State:
         error: BaseException | None = None,
         again: Callable[[], Any] | None = None,
     ) -> None:
-        """End a flight; only the first end counts."""
+        """End a flight; only the first end counts.
+
+        Without an entry, and without an error of the kind that is everyone's (a cancellation is
+        not), whoever waits starts over.
+        """
         with self._lock:
             if self.flights.get(name) is flight:
                 del self.flights[name]
             if flight.over:
                 return
-            flight.entry, flight.error, flight.again = entry, error, again
-            flight.traceback = None if error is None else error.__traceback__
+            flight.entry, flight.again = entry, again
+            if isinstance(error, Exception):
+                flight.error, flight.traceback = error, error.__traceback__
             flight.over = True
             landed = flight.landed
         if landed is not None:
@@ -356,10 +376,3 @@ def fresh_nonce() -> str:
 def tag_ttl(needed: int) -> int:
     """Return for how long the nonce of a tag is kept whose entries may live so long, in ms."""
     return 2 * needed + _AN_HOUR
-
-
-def tag_names(tags: Iterable[str] | str) -> tuple[str, ...]:
-    """Return the names of tags, each once, or refuse them."""
-    if isinstance(tags, str | bytes):
-        raise TypeError(f"tags must be several names, not the one text {tags!r}")
-    return tuple(dict.fromkeys(tags))

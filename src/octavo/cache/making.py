@@ -1,0 +1,278 @@
+"""Running factories under a lease, and storing what they make."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from contextvars import ContextVar, copy_context
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from octavo.cache import frame as frames
+from octavo.cache.layout import refresh_key
+from octavo.cache.options import millis, tag_names
+from octavo.cache.reading import OUT_OF_REACH, Found
+from octavo.cache.records import Entry
+from octavo.cache.scripts import CLAIM, FILL, LEASE
+from octavo.engine.command import CallUser, Command
+from octavo.errors import OctavoError, OutOfMemory, WriteRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from octavo.cache.options import Options
+    from octavo.cache.records import Outcome, Written
+    from octavo.cache.state import State
+    from octavo.engine.codec import Coder
+
+log = logging.getLogger("octavo")
+
+UNABLE = (*OUT_OF_REACH, OutOfMemory, WriteRefused)
+"""What keeps a value from being stored, and must not keep it from being made."""
+
+
+class Fill:
+    """What a factory may still decide while it runs: `octavo.cache.current_fill()`.
+
+    Attributes:
+        ttl: seconds, or a timedelta.
+        grace: seconds, or a timedelta.
+        tags: names; those added here hold only if no tag was invalidated while the factory ran.
+        store: False keeps the value from being stored.
+    """
+
+    __slots__ = ("grace", "store", "tags", "ttl")
+
+    def __init__(self, options: Options) -> None:
+        self.ttl: Any = options.ttl / 1000
+        self.grace: Any = options.grace / 1000
+        self.tags: set[str] = set(options.tags)
+        self.store = True
+
+
+_current: ContextVar[Fill] = ContextVar("octavo.cache.fill")
+
+
+def current_fill() -> Fill:
+    """Return what the factory that is running may still decide.
+
+    Raises:
+        RuntimeError: no factory is running here.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise RuntimeError("current_fill() is for factories that a cache runs") from None
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to store a value under a key.
+
+    Attributes:
+        key: where it is kept: the value's own key, or beside a value that is refreshed.
+        data: what is kept there.
+        before: the first bytes that the value's key must still hold when it is stored.
+        how: what the value is made for.
+    """
+
+    key: bytes
+    data: bytes
+    before: bytes
+    how: Written
+
+
+class Made(msgspec.Struct):
+    """What a factory has made.
+
+    Attributes:
+        value: the value.
+        data: what to store; None for a value that is not to be stored.
+        stays: milliseconds to store it for.
+        again: gives another caller an object of its own; None where one does for all.
+    """
+
+    value: Any
+    data: bytes | None = None
+    stays: int = 0
+    ttl: float = 0.0
+    tags: tuple[str, ...] = ()
+    again: Callable[[], Any] | None = None
+
+    def entry(self, outcome: Outcome) -> Entry[Any]:
+        """Return what users see of it."""
+        return Entry(self.value, outcome, 0.0, self.ttl, self.tags)
+
+
+class Maker:
+    """Makes values for one `Cache`. Its methods are flows' steps."""
+
+    def __init__(self, state: State, coder: Coder) -> None:
+        self._state = state
+        self._coder = coder
+
+    async def make(self, factory: Callable[[], Any], options: Options, lease: Lease | None) -> Made:
+        """Run a factory and store what it makes; without a lease nothing is stored."""
+        try:
+            value, fill, cost, before = await self.run(factory, options, [lease] if lease else [])
+            if lease is None:
+                return Made(value)
+            made = await self.framed(value, fill, options, cost, before, lease)
+        except BaseException:
+            if lease is not None and lease.how == "created":
+                await self.give_up(lease)
+            raise
+        if made.data is None:
+            await self.give_up(lease)
+        else:
+            try:
+                stored = await storing(lease, made)
+            except UNABLE as error:
+                stored = 0
+                log.info("octavo could not store a value: %s", error)
+            self._state.rejected += not stored
+            # This process's tier may have been filled with what the value takes the place of.
+            self._state.tracker.changed((lease.key,))
+        return made
+
+    async def run(
+        self, factory: Callable[..., Any], options: Options, leases: list[Lease], *args: object
+    ) -> tuple[Any, Fill, int, dict[bytes, bytes] | None]:
+        """Run a factory while its leases are renewed.
+
+        Returns:
+            The value, what the factory decided, its milliseconds, and the nonces of tags from
+            before it ran, if they were to be had.
+        """
+        before = await self._nonces(options) if leases else None
+        fill = Fill(options)
+        context = copy_context()
+        context.run(_current.set, fill)
+        renewals = [ending(lease, options.lease) for lease in leases]
+        renew = Command((), (), list, parts=tuple(renewals))
+        began = monotonic()
+        try:
+            value = await CallUser[Any](
+                factory,
+                *args,
+                context=context,
+                meanwhile=(lambda: renew) if leases else None,
+                every=options.lease / 3,
+            )
+        except BaseException:
+            self._state.failed += 1
+            raise
+        self._state.created += 1
+        return value, fill, math.ceil((monotonic() - began) * 1000), before
+
+    async def give_up(self, lease: Lease, after: float = 0.0) -> None:
+        """End a lease, or leave it for some seconds so that nobody else takes it."""
+        try:
+            await ending(lease, after)
+        except OctavoError as error:
+            log.info("octavo could not end a lease, which ends by itself: %s", error)
+
+    async def _nonces(self, options: Options) -> dict[bytes, bytes] | None:
+        layout = self._state.layout
+        keys = (layout.changes, *map(layout.tag, options.tags))
+        held = self._state.held(keys, options.stays)
+        if held is not None:
+            return held
+        try:
+            nonces: dict[bytes, bytes] = await self._state.prepare(keys, options.stays)
+        except UNABLE as error:
+            log.info("octavo does not store a value whose tags it cannot read: %s", error)
+            return None
+        return nonces
+
+    async def framed(
+        self,
+        value: Any,
+        fill: Fill,
+        options: Options,
+        cost: int,
+        before: dict[bytes, bytes] | None,
+        lease: Lease,
+    ) -> Made:
+        """Return a value as it is to be stored."""
+        if not fill.store or before is None:
+            return Made(value)
+        ttl, grace = millis("ttl", fill.ttl), millis("grace", fill.grace, least=0)
+        tags = await self._tags(tag_names(fill.tags), options, before, ttl + grace)
+        if tags is None:
+            self._state.rejected += 1
+            return Made(value)
+        ttl = max(1, math.ceil(ttl * (1 - options.jitter * random.random())))  # noqa: S311
+        coding, payload = self._coder.encode("value", value)
+        made = Made(value, ttl=ttl / 1000, tags=tuple(tags))
+        if type(value) is int and not (tags or grace or options.beta):
+            made.data, made.stays = frames.plain(value), ttl
+            return made
+        made.again = lambda: self._coder.decode(coding, payload)
+        made.stays = ttl + grace
+        made.data = frames.write(
+            coding,
+            payload,
+            written=lease.how,
+            mark=lease.data[1:9],
+            ttl=ttl,
+            grace=grace,
+            cost=cost,
+            tags=tags,
+        )
+        return made
+
+    async def _tags(
+        self, names: tuple[str, ...], options: Options, before: dict[bytes, bytes], stays: int
+    ) -> frames.Tags | None:
+        """Return the nonces that tags had when the factory began; None if that is not known."""
+        layout = self._state.layout
+        tags = {name: before[layout.tag(name)] for name in names if name in options.tags}
+        late = [name for name in names if name not in tags]
+        if not late:
+            return tags
+        # Nobody knew these tags when the factory began. Their nonces of now were those of then
+        # if no tag was invalidated since.
+        try:
+            now: dict[bytes, bytes] = await self._state.mint(
+                (layout.changes, *map(layout.tag, late)), stays
+            )
+        except UNABLE:
+            return None
+        if now[layout.changes] != before[layout.changes]:
+            return None
+        return tags | {name: now[layout.tag(name)] for name in late}
+
+
+def new_lease(state: State, name: bytes) -> Lease:
+    """Return a lease for a value that is not there."""
+    data = frames.lease(frames.stamp(), state.owner)
+    return Lease(name, data, data, "created")
+
+
+def claiming(lease: Lease, found: Found, seconds: float) -> Command[bytes | None]:
+    """Return the Command that takes a lease; None is its success."""
+    lasts = math.ceil(seconds * 1000)
+
+    def read(reply: bytes | None) -> bytes | None:
+        # The reply to a repeated claim is the lease itself.
+        return None if reply == lease.data else reply
+
+    if found.kind in ("void", "stale"):
+        return CLAIM((lease.key,), (found.data, lease.data, lasts), read)
+    words = (b"SET", lease.key, lease.data, b"NX", b"GET", b"PX", b"%d" % lasts)
+    return Command(words, (lease.key,), read, idempotent=True)
+
+
+def ending(lease: Lease, seconds: float) -> Command[int]:
+    """Return the Command that gives a lease so many seconds from now on; 0 ends it."""
+    return LEASE((lease.key,), (lease.data, math.ceil(seconds * 1000)), int)
+
+
+def storing(lease: Lease, made: Made) -> Command[int]:
+    """Return the Command that stores a value, if the lease is still good, and ends the lease."""
+    name = lease.key.removesuffix(b":l") if lease.how != "created" else lease.key
+    args = (lease.before, lease.data, made.data or b"", made.stays)
+    return FILL((name, refresh_key(name)), args, int)

@@ -1,0 +1,177 @@
+"""Getting many values at once, those missing made by one call of a factory."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from octavo.cache.layout import value_key
+from octavo.cache.making import UNABLE, Made, claiming, ending, new_lease, storing
+from octavo.cache.reading import Found, entry
+from octavo.engine.command import Command, WaitFor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from octavo.cache.filling import Filler
+
+    Factory = Callable[[list[bytes]], Any]
+    from octavo.cache.making import Lease, Maker
+    from octavo.cache.options import Options
+    from octavo.cache.reading import Reader
+    from octavo.cache.state import Flight, State
+
+log = logging.getLogger("octavo")
+
+
+class ManyFiller:
+    """Gets many values of one `Cache`. What it makes it stores before it waits for others.
+
+    So two callers who each make what the other waits for do not wait for each other.
+    """
+
+    def __init__(
+        self, state: State, reader: Reader, maker: Maker, filler: Filler, *, bypass: bool
+    ) -> None:
+        self._state = state
+        self._reader = reader
+        self._maker = maker
+        self._filler = filler
+        self._bypass = bypass
+
+    async def obtain(
+        self, keys: list[bytes], factory: Factory, options: Options
+    ) -> dict[bytes, Any]:
+        """Return what is there under keys, and what the factory makes of those that are not."""
+        state = self._state
+        values: dict[bytes, Any] = {}
+        missing = keys
+        while missing:
+            mine: dict[bytes, Flight] = {}
+            others: dict[bytes, Flight] = {}
+            for key in missing:
+                flight, own = state.join(key)
+                (mine if own else others)[key] = flight
+            try:
+                values |= await self._fly(mine, factory, options)
+            except BaseException as error:
+                for key, flight in mine.items():
+                    state.land(key, flight, error=error)
+                raise
+            # What the factory left out is missing for good.
+            missing = []
+            for key, flight in others.items():
+                state.joined += 1
+                await WaitFor(state.landing(flight))
+                got = flight.outcome()
+                if got is None:
+                    missing.append(key)
+                else:
+                    values[key] = got.value
+        return values
+
+    async def _fly(
+        self,
+        mine: dict[bytes, Flight],
+        factory: Factory,
+        options: Options,
+    ) -> dict[bytes, Any]:
+        state = self._state
+        values: dict[bytes, Any] = {}
+        left = list(mine)
+        while left:
+            leases: dict[bytes, Lease] = {}
+            try:
+                found = await self._look(left)
+                for key, (_, each) in found.items():
+                    if each.kind in ("hit", "local"):
+                        values[key] = each.value
+                        state.land(key, mine[key], entry(each), again=self._reader.again(each))
+                left = [key for key in left if key not in values]
+                leases = await self._claim({key: found[key] for key in left}, options)
+                asked = list(leases)
+            except UNABLE:
+                if not self._bypass:
+                    raise
+                state.bypassed += len(left)
+                asked = left
+            made = await self._make(asked, leases, factory, options) if asked else {}
+            for key in asked:
+                if (each := made.get(key)) is None:
+                    state.land(key, mine[key])
+                else:
+                    values[key] = each.value
+                    outcome = "created" if key in leases else "bypass"
+                    state.land(key, mine[key], each.entry(outcome), again=each.again)
+            left = [key for key in left if key not in asked]
+            if left:
+                await self._filler.wait_for(found[left[0]][0])
+        return values
+
+    async def _look(self, keys: list[bytes]) -> dict[bytes, tuple[bytes, Found]]:
+        head: bytes = self._state.nonces.head() or await self._state.ask_head()
+        names = [value_key(head, key) for key in keys]
+        looks = tuple(self._reader.look(name, recover=False) for name in names)
+        all_found: list[Found] = await Command((), (), list, parts=looks)
+        for each in all_found:
+            self._state.count(each.kind)
+        return dict(zip(keys, zip(names, all_found, strict=True), strict=True))
+
+    async def _claim(
+        self, wanted: dict[bytes, tuple[bytes, Found]], options: Options
+    ) -> dict[bytes, Lease]:
+        """Take the leases that are free; return them by key."""
+        free = {
+            key: (new_lease(self._state, name), found)
+            for key, (name, found) in wanted.items()
+            if found.kind != "leased"
+        }
+        if not free:
+            return {}
+        claims = tuple(claiming(lease, found, options.lease) for lease, found in free.values())
+        replies: list[bytes | None] = await Command((), (), list, parts=claims)
+        taken = zip(free.items(), replies, strict=True)
+        return {key: lease for (key, (lease, _)), reply in taken if reply is None}
+
+    async def _make(
+        self,
+        keys: list[bytes],
+        leases: dict[bytes, Lease],
+        factory: Factory,
+        options: Options,
+    ) -> dict[bytes, Made]:
+        """Run the factory, and store what it makes of the keys whose leases there are."""
+        made: dict[bytes, Made] = {}
+        try:
+            results, fill, cost, before = await self._maker.run(
+                factory, options, list(leases.values()), keys
+            )
+            for key in keys:
+                if key in results:
+                    lease = leases.get(key)
+                    made[key] = (
+                        Made(results[key])
+                        if lease is None
+                        else await self._maker.framed(
+                            results[key], fill, options, cost // len(keys), before, lease
+                        )
+                    )
+        finally:
+            await self._end(leases, made)
+        return made
+
+    async def _end(self, leases: dict[bytes, Lease], made: dict[bytes, Made]) -> None:
+        """Store what was made, and give up the leases of what was not."""
+        stored = {
+            key: each for key, each in made.items() if key in leases and each.data is not None
+        }
+        stores = [storing(leases[key], each) for key, each in stored.items()]
+        ends = [ending(lease, 0) for key, lease in leases.items() if key not in stored]
+        if not leases:
+            return
+        try:
+            replies: list[int] = await Command((), (), list, parts=(*stores, *ends))
+        except UNABLE as error:
+            log.info("octavo could not store values: %s", error)
+        else:
+            self._state.rejected += replies[: len(stores)].count(0)
