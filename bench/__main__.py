@@ -1,4 +1,4 @@
-"""python -m bench [engine|leaderboards|start|all] [--quick] [--markdown | --json]."""
+"""python -m bench [start|engine|leaderboards|cache|all] [--quick] [--markdown | --json]."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bench import report
 from bench.harness import Options
 
 if TYPE_CHECKING:
-    from bench.harness import Result
+    from bench.harness import Result, Table
 
-BENCHES = ("start", "engine", "leaderboards")
+BENCHES = ("start", "engine", "leaderboards", "cache")
 
 
 def arguments() -> argparse.Namespace:
@@ -45,7 +45,7 @@ async def main() -> None:
         cores=asked.cores,
     )
     render = report.markdown if asked.markdown else report.text
-    results: list[Result] = []
+    results: list[Result | Table] = []
     if not asked.json:
         print(report.heading(options), flush=True)
     for name in BENCHES if asked.bench == "all" else (asked.bench,):
