@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import msgspec
 
 from octavo.cache import frame as frames
-from octavo.cache.cached import Cached, decorate, soon
+from octavo.cache.cached import Cached, Ways, soon
 from octavo.cache.calls import (
     Call,
     Replay,
@@ -24,15 +26,16 @@ from octavo.cache.filling import Filler, Want
 from octavo.cache.layout import key_bytes, refresh_key, value_key
 from octavo.cache.making import Maker
 from octavo.cache.many import ManyFiller
+from octavo.cache.naming import CallKeys
 from octavo.cache.options import Options, Seconds, millis, number, share, tag_names
 from octavo.cache.reading import Found, Reader, entry
 from octavo.cache.records import Entry, Info, Lease, Local, Stats
-from octavo.cache.scripts import ADD, INCR, INVALIDATE, TOUCH
+from octavo.cache.scripts import INVALIDATE
 from octavo.cache.state import State, fresh_nonce, tag_ttl
+from octavo.cache.writing import Key, Scope, Writer
 from octavo.engine.batch import Collector
 from octavo.engine.codec import Coder
 from octavo.engine.command import MISSING, Async, Command, Job, M, Sync, answer, flow, operation
-from octavo.engine.keys import slot
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -47,7 +50,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 V = TypeVar("V")
-Key = str | bytes
 OnError = Literal["bypass", "raise"]
 
 _MOST = 2**63 - 1
@@ -112,7 +114,6 @@ class Cache(Job[M], Generic[M, V]):
         if local is not None and not isinstance(local, Local):
             raise TypeError(f"local must be a Local, not {local!r}")
         self._layout = layout
-        self._batch = isinstance(engine, Collector)
         self._options = Options(
             ttl=millis("ttl", ttl),
             grace=millis("grace", grace, least=0),
@@ -126,6 +127,8 @@ class Cache(Job[M], Generic[M, V]):
             self._state.keep_local(local)
         self._bypass = on_error == "bypass"
         self._reader = Reader(self._state, self._coder, local)
+        self._scope = Scope(self._state, batch=isinstance(engine, Collector))
+        self._writer = Writer(self._scope, self._reader, self._coder)
         maker = Maker(self._state, self._coder)
         self._filler = Filler(self._state, self._reader, maker, bypass=self._bypass)
         self._many = ManyFiller(self._state, self._reader, maker, self._filler, bypass=self._bypass)
@@ -150,7 +153,7 @@ class Cache(Job[M], Generic[M, V]):
             return answer(value)
         head = self._state.nonces.head()
         if head is None:
-            return self._under(lambda head: self._get(head, key, fn, default))
+            return self._scope.under(lambda head: self._get(head, key, fn, default))
         return self._get(head, key, fn, default)
 
     def _get(
@@ -200,7 +203,7 @@ class Cache(Job[M], Generic[M, V]):
                 return answer(entry(self._reader.found(item)))
             return self._reader.look(name, recover=self._bypass).map(self._seen)
 
-        return self._under(look)
+        return self._scope.under(look)
 
     def _seen(self, found: Found) -> Entry[V]:
         if found.kind == "stale":
@@ -230,7 +233,7 @@ class Cache(Job[M], Generic[M, V]):
         return self._restored(key, bytes)
 
     def _restored(self, key: Key, fn: Callable[[bytes], Any]) -> Command[Any]:
-        return self._under(lambda head: self._get(head, key, fn, None))
+        return self._scope.under(lambda head: self._get(head, key, fn, None))
 
     @operation
     def get_many(self, keys: Iterable[str]) -> Command[dict[str, V]]:
@@ -257,9 +260,9 @@ class Cache(Job[M], Generic[M, V]):
                 return {key: values[key] for key in wanted if key in values}
 
             timed = self._timed or self._state.timed
-            return reader.look_many(self._grouped(far), timed=timed).map(read)
+            return reader.look_many(self._scope.grouped(far), timed=timed).map(read)
 
-        return self._under(look)
+        return self._scope.under(look)
 
     # Writing
 
@@ -277,7 +280,7 @@ class Cache(Job[M], Generic[M, V]):
 
         Integers without tags are stored in plain digits, and end with their ttl.
         """
-        return self._writing([(key, value)], ttl, grace, tags)
+        return self._writer.set([(key, value)], *self._lasts(ttl, grace), tag_names(tags))
 
     @operation
     def set_many(
@@ -285,59 +288,15 @@ class Cache(Job[M], Generic[M, V]):
     ) -> Command[None]:
         """Store many values, one after another: not atomic."""
         pairs = list(values.items())
-        return self._writing(pairs, ttl, None, tags) if pairs else answer(None)
-
-    def _writing(
-        self,
-        pairs: list[tuple[Any, V]],
-        ttl: Seconds | None,
-        grace: Seconds | None,
-        tags: Iterable[str],
-    ) -> Command[None]:
-        tagged = tag_names(tags)
-        lasts = self._lasts(ttl, grace)
-        frames_of = [(key, self._framing(value, *lasts)) for key, value in pairs]
-
-        def write(head: bytes, nonces: frames.Tags) -> Command[None]:
-            sets = []
-            for key, framed in frames_of:
-                name = value_key(head, key)
-                data, stays = framed(nonces)
-                words = (b"SET", name, data, b"PX", b"%d" % stays)
-                sets.append(Command(words, (name,), _nothing))
-            return self._changing([key for key, _ in pairs], _one_or_parts(sets))
-
-        return self._tagging(tagged, sum(lasts), write)
+        lasts, names = self._lasts(ttl), tag_names(tags)
+        return self._writer.set(pairs, *lasts, names) if pairs else answer(None)
 
     @operation
     def add(
         self, key: Key, value: V, *, ttl: Seconds | None = None, tags: Iterable[str] = ()
     ) -> Command[bool]:
         """Store a value if there is none, fresh or stale; return whether it was stored."""
-        lasts = self._lasts(ttl, None)
-        framed = self._framing(value, *lasts)
-        reader = self._reader
-
-        def write(head: bytes, nonces: frames.Tags) -> Command[bool]:
-            name = value_key(head, key)
-            data, stays = framed(nonces)
-
-            def adding(void: bytes) -> Command[bool]:
-                def judge(there: bytes | None) -> Command[bool]:
-                    if there is None or there[0] != frames.EXTENDED or void:
-                        return answer(there is None)
-                    found = Found("unsure", frame=frames.read(there), data=there[: frames.SIZE])
-                    return _then(reader.ask(found), lambda nonces: replace(found, nonces))
-
-                def replace(found: Found, nonces: dict[bytes, bytes | None]) -> Command[bool]:
-                    void = found.frame is not None and reader.voided(found.frame, nonces)
-                    return adding(found.data) if void else answer(value=False)
-
-                return _then(ADD((name,), (data, stays, void), _as_it_is), judge)
-
-            return self._changing([key], adding(b""))
-
-        return self._tagging(tag_names(tags), sum(lasts), write)
+        return self._writer.add(key, value, *self._lasts(ttl), tag_names(tags))
 
     @operation
     def delete(self, key: Key) -> Command[bool]:
@@ -345,35 +304,18 @@ class Cache(Job[M], Generic[M, V]):
 
         What a factory is making of it meanwhile is not stored.
         """
-        return self._under(lambda head: self._deleting(head, [key]).map(bool))
+        return self._writer.delete([key]).map(bool)
 
     @operation
     def delete_many(self, keys: Iterable[str]) -> Command[int]:
         """Delete many values; return how many keys held one, or had one being made."""
         wanted = _keys(keys)
-        return self._under(lambda head: self._deleting(head, wanted)) if wanted else answer(0)
-
-    def _deleting(self, head: bytes, keys: Iterable[Key]) -> Command[int]:
-        keys = list(keys)
-        names = [value_key(head, key) for key in keys]
-        # Repeated, it may delete what was stored meanwhile: a miss more, and never a stale value.
-        parts = [
-            Command((b"UNLINK", *group), tuple(group), int, idempotent=True)
-            for group in self._grouped(names)
-        ]
-        whole = parts[0] if len(parts) == 1 else Command((), (), sum, parts=tuple(parts))
-        return self._changing(keys, whole)
+        return self._writer.delete(wanted) if wanted else answer(0)
 
     @operation
     def touch(self, key: Key, ttl: Seconds | None = None) -> Command[bool]:
         """Give a value another ttl from now on; False if there is none."""
-        stays = self._lasts(ttl, None)[0]
-
-        def touch(head: bytes) -> Command[bool]:
-            name = value_key(head, key)
-            return self._changing([key], TOUCH((name,), (stays,), bool))
-
-        return self._under(touch)
+        return self._writer.touch(key, self._lasts(ttl)[0])
 
     @operation
     def incr(self, key: Key, n: int = 1, *, ttl: Seconds | None = None) -> Command[int]:
@@ -385,31 +327,18 @@ class Cache(Job[M], Generic[M, V]):
             WrongType: the value is no plain integer.
             PrecisionLost: the sum does not fit in 64 bits.
         """
-        return self._adding_to(key, n, 1, ttl)
+        return self._writer.add_to(key, n, self._lasts(ttl)[0])
 
     @operation
     def decr(self, key: Key, n: int = 1, *, ttl: Seconds | None = None) -> Command[int]:
         """Subtract from an integer, which starts at 0, and return the difference; see `incr`."""
-        return self._adding_to(key, n, -1, ttl)
-
-    def _adding_to(self, key: Key, n: int, sign: int, ttl: Seconds | None) -> Command[int]:
-        if isinstance(n, bool) or not isinstance(n, int):
-            raise TypeError(f"n must be an int, not {n!r}")
-        if abs(n) > _MOST:
-            raise ValueError(f"n must fit in 64 bits, not {n!r}")
-        stays = self._lasts(ttl, None)[0]
-
-        def add(head: bytes) -> Command[int]:
-            name = value_key(head, key)
-            return self._changing([key], INCR((name,), (sign * n, stays), int))
-
-        return self._under(add)
+        return self._writer.add_to(key, n, self._lasts(ttl)[0], sign=-1)
 
     @operation
     def store(self, data: V, *, ttl: Seconds | None = None) -> Command[str]:
         """Store a value under a fresh random key, and return the key."""
         key = str(uuid.uuid4())
-        return self._writing([(key, data)], ttl, None, ()).map(lambda _: key)
+        return self._writer.set([(key, data)], *self._lasts(ttl), ()).map(lambda _: key)
 
     # All at once
 
@@ -468,7 +397,7 @@ class Cache(Job[M], Generic[M, V]):
             look = self._reader.look(name, recover=False)
             return Command((), (), lambda replies: _info(name, replies), parts=(*both, look))
 
-        return self._under(ask)
+        return self._scope.under(ask)
 
     @operation
     def stats(self) -> Command[Stats]:
@@ -605,8 +534,8 @@ class Cache(Job[M], Generic[M, V]):
         wanted = {key_bytes(key): key for key in _keys(keys)}
 
         def some(missing: list[bytes]) -> Any:
-            made = factory([wanted[key] for key in missing])
-            return _by_bytes_soon(made) if hasattr(made, "__await__") else _by_bytes(made)
+            made: Any = factory([wanted[key] for key in missing])
+            return _by_bytes_soon(made) if inspect.isawaitable(made) else _by_bytes(made)
 
         chosen = self._options.but({"ttl": ttl, "tags": tags})
         made = await self._many.obtain(list(wanted), some, chosen)
@@ -644,15 +573,35 @@ class Cache(Job[M], Generic[M, V]):
             TypeError: no stable key can be made of the function's arguments.
         """
         chosen = self._options.but({"ttl": ttl} | options)
-        return decorate(self, chosen, key=key, name=name, ignore=ignore, version=version)
+        ways = Ways(
+            self,
+            partial(self._drive, "cache.cached", self._filler.value),
+            partial(self._drive, "cache.refresh", self._filler.renew),
+            self._near,
+            self._common.tasks,
+        )
+
+        def decorator(function: Callable[P, T]) -> Cached[P, T]:
+            self._check(function)
+            keys = CallKeys(function, key=key, name=name, ignore=ignore, version=version)
+            return Cached(function, keys, chosen, ways)
+
+        return decorator
 
     def count_calls(self, function: Callable[P, T]) -> Callable[P, T]:
         """Count the calls of a function under its qualified name: `calls(function)` tells."""
-        return count_calls(self, function)
+        own = cast("Any", self)  # of whichever face
+        return count_calls(function, own._count, tasks=self._common.tasks)
 
     def call_history(self, maxlen: int = 1000) -> Callable[[Callable[P, T]], Callable[P, T]]:
         """Return a decorator that records a function's calls, with what came of each."""
-        return lambda function: record_calls(self, function, maxlen)
+        if isinstance(maxlen, bool) or not isinstance(maxlen, int):
+            raise TypeError(f"maxlen must be an int, not {maxlen!r}")
+        if maxlen < 1:
+            raise ValueError(f"maxlen must be at least 1, not {maxlen!r}")
+        own = cast("Any", self)  # of whichever face
+        record, tasks = partial(own._record, maxlen), self._common.tasks
+        return lambda function: record_calls(function, record, own.history, tasks=tasks)
 
     @operation
     def calls(self, function: Callable[..., Any]) -> Command[int]:
@@ -673,91 +622,15 @@ class Cache(Job[M], Generic[M, V]):
         return Command((b"INCR", key), (key,), int)
 
     @operation
-    def _record(self, name: str, maxlen: int, call: Call) -> Command[None]:
+    def _record(self, maxlen: int, name: str, call: Call) -> Command[None]:
         return write_call(self._layout, name, maxlen, call)
 
-    def _under(self, build: Callable[[bytes], Command[T]]) -> Command[T]:
-        """Return what `build` makes of the keys' head in this generation."""
-        state = self._state
-        head = state.nonces.head()
-        if head is not None:
-            return build(head)
-        last = state.last
-        if last is None or self._batch:
-            return state.ask_head(build)
-
-        def same(replies: list[Any]) -> Command[T]:
-            return answer(replies[1]) if replies[0] == last else build(replies[0])
-
-        # In one wave with the question whether it is still that.
-        parts = (state.ask_head(), build(last))
-        return Command((), (), cast("Any", list), parts=parts, then=cast("Any", same))
-
-    def _tagging(
-        self,
-        tags: tuple[str, ...],
-        needed: int,
-        write: Callable[[bytes, frames.Tags], Command[T]],
-    ) -> Command[T]:
-        """Return what `write` makes of the keys' head and the tags' nonces."""
-        keys = tuple(map(self._layout.tag, tags))
-
-        def tagged(head: bytes) -> Command[T]:
-            def known(nonces: dict[bytes, bytes]) -> Command[T]:
-                return write(head, dict(zip(tags, map(nonces.__getitem__, keys), strict=True)))
-
-            held = self._state.held(keys, needed)
-            return known(held) if held is not None else self._state.prepare(keys, needed, known)
-
-        return self._under(tagged)
-
-    def _changing(self, keys: list[Key], command: Command[T]) -> Command[T]:
-        """Return the command with the care that this process then sees no older value."""
-        flights, names = [key_bytes(key) for key in keys], command.all_keys
-
-        def changed(result: T) -> T:
-            self._state.changed(flights, names)
-            return result
-
-        def failed(error: OctavoError) -> Any:
-            # It may have been executed all the same.
-            self._state.changed(flights, names)
-            raise error
-
-        return msgspec.structs.replace(command.map(changed), recover=failed)
-
-    def _framing(
-        self, value: Any, ttl: int, grace: int
-    ) -> Callable[[frames.Tags], tuple[bytes, int]]:
-        """Return what makes the bytes to store, and how long they stay, of the tags' nonces."""
-        coding, payload = self._coder.encode("value", value)
-
-        def framed(tags: frames.Tags) -> tuple[bytes, int]:
-            if type(value) is int and not tags:
-                return frames.plain(value), ttl
-            mark = frames.stamp()
-            data = frames.write(
-                coding, payload, written="set", mark=mark, ttl=ttl, grace=grace, tags=tags
-            )
-            return data, ttl + grace
-
-        return framed
-
-    def _lasts(self, ttl: Seconds | None, grace: Seconds | None) -> tuple[int, int]:
+    def _lasts(self, ttl: Seconds | None, grace: Seconds | None = None) -> tuple[int, int]:
         own = self._options
         return (
             own.ttl if ttl is None else millis("ttl", ttl),
             own.grace if grace is None else millis("grace", grace, least=0),
         )
-
-    def _grouped(self, names: list[bytes]) -> list[list[bytes]]:
-        """Return keys by what may go in one command."""
-        if self._common.topology.target.kind != "cluster":
-            return [names]
-        groups: dict[int, list[bytes]] = {}
-        for name in names:
-            groups.setdefault(slot(name), []).append(name)
-        return list(groups.values())
 
     def _wanting(self, key: Key, factory: Callable[[], Any], options: dict[str, Any]) -> Want:
         self._check(factory)
@@ -781,12 +654,6 @@ def _keys(keys: Iterable[str]) -> list[str]:
     return several
 
 
-def _one_or_parts(commands: list[Command[None]]) -> Command[None]:
-    if len(commands) == 1:
-        return commands[0]
-    return Command((), (), _nothing, parts=tuple(commands))
-
-
 def _raw(value: Any, frame: frames.Frame | None) -> bytes:
     """Return the bytes that `fn` gets of a value."""
     if frame is None or type(value) in (str, bytes, int, float) or frame.coding > 15:
@@ -794,7 +661,7 @@ def _raw(value: Any, frame: frames.Frame | None) -> bytes:
     return bytes(frame.payload)
 
 
-def _by_bytes(made: Any) -> dict[bytes, Any]:
+def _by_bytes(made: Mapping[str, Any]) -> dict[bytes, Any]:
     if not isinstance(made, Mapping):
         raise TypeError(f"the factory must return a mapping of keys to values, not {made!r}")
     return {key_bytes(key): value for key, value in made.items()}
@@ -831,15 +698,3 @@ def _info(name: bytes, replies: list[Any]) -> Info:
         written=frame.written,
         lease=making,
     )
-
-
-def _then(command: Command[Any], follow: Callable[[Any], Command[T]]) -> Command[T]:
-    return msgspec.structs.replace(command, then=cast("Any", follow))
-
-
-def _as_it_is(reply: Any) -> Any:
-    return reply
-
-
-def _nothing(reply: object) -> None:
-    return None

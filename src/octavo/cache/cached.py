@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
 from octavo.cache.filling import Want
-from octavo.cache.layout import key_bytes
-from octavo.cache.naming import CallKeys
 from octavo.engine.command import MISSING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from octavo.cache.cache import Cache
+    from octavo.cache.naming import CallKeys
     from octavo.cache.options import Options
 
 P = ParamSpec("P")
@@ -23,6 +23,24 @@ T = TypeVar("T")
 async def soon(value: T) -> T:
     """Return a value from a coroutine."""
     return value
+
+
+class Ways(NamedTuple):
+    """How a cached function reaches its cache.
+
+    Attributes:
+        cache: for everything but calls.
+        obtain: gets a value, making it if need be.
+        renew: makes a value, whatever is there.
+        near: looks into the tier in the process; None where there is none.
+        tasks: whether values are to be awaited.
+    """
+
+    cache: Cache[Any, Any]
+    obtain: Callable[[Want], Any]
+    renew: Callable[[Want], Any]
+    near: Callable[[str], Any] | None
+    tasks: bool
 
 
 class Cached(Generic[P, T]):
@@ -36,26 +54,21 @@ class Cached(Generic[P, T]):
     """
 
     def __init__(
-        self, cache: Cache[Any, Any], function: Callable[P, T], keys: CallKeys, options: Options
+        self, function: Callable[P, T], keys: CallKeys, options: Options, ways: Ways
     ) -> None:
         functools.update_wrapper(self, function)
         self.original = function
-        self._cache = cache
         self._keys = keys
         self._options = options
-        self._obtain = cache._filler.value  # noqa: SLF001 - the cache's own decorator
-        self._drive = cache._drive  # noqa: SLF001
-        self._near = cache._near  # noqa: SLF001
-        self._soon = soon if cache._common.tasks else None  # noqa: SLF001
+        self._cache, self._obtain, self._renew, self._near, self._tasks = ways
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what is cached for these arguments, or what the function returns."""
-        key = self._keys(args, kwargs).encode()
+        key = self._keys(args, kwargs)
         if self._near is not None and (value := self._near(key)) is not MISSING:
-            return cast("T", self._soon(value) if self._soon else value)
+            return cast("T", soon(value) if self._tasks else value)
         function = partial(self.original, *args, **kwargs)
-        want = Want(key, function, self._options)
-        return cast("T", self._drive("cache.cached", self._obtain, want))
+        return cast("T", self._obtain(Want(key.encode(), function, self._options)))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind a method to its object."""
@@ -83,9 +96,8 @@ class Cached(Generic[P, T]):
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function, store what it returns in the place of what is cached, return it."""
         function = partial(self.original, *args, **kwargs)
-        want = Want(key_bytes(self._keys(args, kwargs)), function, self._options)
-        renew = self._cache._filler.renew  # noqa: SLF001 - the cache's own decorator
-        return cast("T", self._drive("cache.refresh", renew, want))
+        want = Want(self._keys(args, kwargs).encode(), function, self._options)
+        return cast("T", self._renew(want))
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Delete what is cached for a call; return whether there was anything."""
@@ -121,24 +133,3 @@ class Bound:
     def set(self, value: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Store a value for a call."""
         return self._cached.set(value, self._instance, *args, **kwargs)
-
-
-def decorate(
-    cache: Cache[Any, Any],
-    options: Options,
-    *,
-    key: str | Callable[..., str] | None,
-    name: str | None,
-    ignore: str | Iterable[str],
-    version: str | int | None,
-) -> Callable[[Callable[P, T]], Cached[P, T]]:
-    """Return the decorator that `Cache.cached` describes."""
-
-    def decorator(function: Callable[P, T]) -> Cached[P, T]:
-        if isinstance(function, staticmethod | classmethod):
-            raise TypeError(f"cached goes below {type(function).__name__}, on the function itself")
-        cache._check(function)  # noqa: SLF001 - the cache's own decorator
-        keys = CallKeys(function, key=key, name=name, ignore=ignore, version=version)
-        return Cached(cache, function, keys, options)
-
-    return decorator

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import msgspec
 
 from octavo.engine.command import Command
-from octavo.errors import OctavoError
 
 if TYPE_CHECKING:
-    from octavo.cache.cache import Cache
+    from collections.abc import Callable, Coroutine
+
     from octavo.cache.layout import Layout
+    from octavo.errors import OctavoError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_RECORDED = "__octavo_calls__"
+_HISTORY = "__octavo_history__"
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -86,67 +86,64 @@ def qualified_name(function: Callable[..., Any]) -> str:
     return name
 
 
-def count_calls(cache: Cache[Any, Any], function: Callable[P, T]) -> Callable[P, T]:
+def count_calls(
+    function: Callable[P, T], count: Callable[[str], Any], *, tasks: bool
+) -> Callable[P, T]:
     """Return the function with its calls counted, before each."""
-    name = _checked(cache, function)
-
-    if is_async(function):
+    name = _checked(function, tasks=tasks)
+    if tasks:
 
         @functools.wraps(function)
         async def counted_soon(*args: Any, **kwargs: Any) -> Any:
-            await cache._count(name)  # noqa: SLF001 - the cache's own decorator
+            await count(name)
             return await cast("Any", function)(*args, **kwargs)
 
         return cast("Callable[P, T]", counted_soon)
 
     @functools.wraps(function)
     def counted(*args: P.args, **kwargs: P.kwargs) -> T:
-        cache._count(name)  # noqa: SLF001 - the cache's own decorator
+        count(name)
         return function(*args, **kwargs)
 
     return counted
 
 
-def record_calls(cache: Cache[Any, Any], function: Callable[P, T], maxlen: int) -> Callable[P, T]:
+def record_calls(
+    function: Callable[P, T],
+    record: Callable[[str, Call], Any],
+    history: Callable[[Callable[..., Any]], Any],
+    *,
+    tasks: bool,
+) -> Callable[P, T]:
     """Return the function with its calls recorded, each when it ends."""
-    name = _checked(cache, function)
-    if isinstance(maxlen, bool) or not isinstance(maxlen, int):
-        raise TypeError(f"maxlen must be an int, not {maxlen!r}")
-    if maxlen < 1:
-        raise ValueError(f"maxlen must be at least 1, not {maxlen!r}")
+    name = _checked(function, tasks=tasks)
     own = 1 if next(iter(inspect.signature(function).parameters), "") in ("self", "cls") else 0
 
-    def call(args: Any, kwargs: Any, **ended: str) -> Call:
-        return Call(repr(args[own:]), repr(kwargs) if kwargs else "", **ended)
+    def call(args: Any, kwargs: Any, **came: str) -> Call:
+        return Call(repr(args[own:]), repr(kwargs) if kwargs else "", **came)
 
-    if is_async(function):
-
-        @functools.wraps(function)
-        async def recorded_soon(*args: Any, **kwargs: Any) -> Any:
-            try:
-                output = await cast("Any", function)(*args, **kwargs)
-            except BaseException as error:
-                ended = call(args, kwargs, error=repr(error))
-                await cache._record(name, maxlen, ended)  # noqa: SLF001 - its own decorator
-                raise
-            await cache._record(name, maxlen, call(args, kwargs, output=str(output)))  # noqa: SLF001
-            return output
-
-        setattr(recorded_soon, _RECORDED, cache)
-        return cast("Callable[P, T]", recorded_soon)
-
-    @functools.wraps(function)
-    def recorded(*args: P.args, **kwargs: P.kwargs) -> T:
+    async def recorded_soon(*args: Any, **kwargs: Any) -> Any:
         try:
-            output = function(*args, **kwargs)
+            output = await cast("Any", function)(*args, **kwargs)
         except BaseException as error:
-            cache._record(name, maxlen, call(args, kwargs, error=repr(error)))  # noqa: SLF001
+            await record(name, call(args, kwargs, error=repr(error)))
             raise
-        cache._record(name, maxlen, call(args, kwargs, output=str(output)))  # noqa: SLF001
+        await record(name, call(args, kwargs, output=str(output)))
         return output
 
-    setattr(recorded, _RECORDED, cache)
-    return recorded
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            output = cast("Any", function)(*args, **kwargs)
+        except BaseException as error:
+            record(name, call(args, kwargs, error=repr(error)))
+            raise
+        record(name, call(args, kwargs, output=str(output)))
+        return output
+
+    decorated = functools.wraps(function)(recorded_soon if tasks else recorded)
+    # functools.wraps hands it on to what is wrapped around this one.
+    setattr(decorated, _HISTORY, history)
+    return cast("Callable[P, T]", decorated)
 
 
 def replay(function: Callable[..., Any]) -> Any:
@@ -157,11 +154,11 @@ def replay(function: Callable[..., Any]) -> Any:
     Raises:
         TypeError: the function has no `call_history`.
     """
-    cache: Cache[Any, Any] | None = getattr(function, _RECORDED, None)
-    if cache is None:
+    read = getattr(function, _HISTORY, None)
+    if read is None:
         raise TypeError(f"{function!r} has no history: decorate it with cache.call_history()")
-    history: Any = cache.history(function)
-    return _printed_soon(history) if isinstance(history, Coroutine) else _printed(history)
+    history = read(function)
+    return _printed_soon(history) if inspect.iscoroutine(history) else _printed(history)
 
 
 def _printed(history: Replay) -> Replay:
@@ -183,7 +180,7 @@ def write_call(layout: Layout, name: str, maxlen: int, call: Call) -> Command[No
         for word in (field, value.encode(errors="surrogatepass"))
     ]
     words = (b"XADD", key, b"MAXLEN", b"%d" % maxlen, b"*", *fields)
-    return Command(words, (key,), lambda reply: None)
+    return Command(words, (key,), lambda _: None)
 
 
 def read_calls(layout: Layout, function: Callable[..., Any]) -> Command[Replay]:
@@ -213,9 +210,8 @@ def _call(fields: dict[bytes, bytes]) -> Call:
     )
 
 
-def _checked(cache: Cache[Any, Any], function: Callable[..., Any]) -> str:
-    tasks = cache._common.tasks  # noqa: SLF001 - the cache's own decorator
+def _checked(function: Callable[..., Any], *, tasks: bool) -> str:
     if is_async(function) != tasks:
-        kind, cure = ("an async", "connect()") if tasks else ("a plain", "connect_async()")
-        raise TypeError(f"this cache decorates {kind} function, not {function!r}: see {cure}")
+        kind, cure = ("async", "connect()") if tasks else ("plain", "connect_async()")
+        raise TypeError(f"this cache decorates {kind} functions, not {function!r}: see {cure}")
     return qualified_name(function)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from octavo.cache import frame as frames
-from octavo.cache.layout import refresh_key, value_key
-from octavo.cache.making import UNABLE, Lease, Maker, claiming, new_lease
+from octavo.cache.layout import value_key
+from octavo.cache.making import UNABLE, claiming, new_lease, refresh_lease
 from octavo.cache.reading import OUT_OF_REACH, Found, entry
 from octavo.engine.command import Command, Signal, Sleep, Spawn, WaitFor
 from octavo.errors import FactoryTimeout
@@ -30,6 +30,7 @@ from octavo.errors import FactoryTimeout
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from octavo.cache.making import Lease, Maker
     from octavo.cache.options import Options
     from octavo.cache.reading import Reader
     from octavo.cache.records import Entry, Written
@@ -220,12 +221,10 @@ class Filler:
     ) -> None:
         """Put a new value in the place of one that is there, if nobody else is doing so."""
         state = self._state
-        beside = refresh_key(name)
-        data = frames.lease(frames.stamp(), state.owner)
-        lease = Lease(beside, data, found.data, how)
+        lease = refresh_lease(state, name, found.data, how)
         flown = (want.key, "refresh")
         try:
-            if not await self._may_refresh(lease, name, want.options):
+            if not await self._may_refresh(lease, want.options):
                 state.land(flown, flight)
                 return
             made = await self._maker.make(want.factory, want.options, lease)
@@ -241,21 +240,21 @@ class Filler:
         else:
             state.land(flown, flight, made.entry("refreshed"), again=made.again)
 
-    async def _may_refresh(self, lease: Lease, name: bytes, options: Options) -> bool:
+    async def _may_refresh(self, lease: Lease, options: Options) -> bool:
         """Take the lease of a value that is there, if it is still there and nobody has it."""
         lasts = b"%d" % math.ceil(options.lease * 1000)
         try:
             taken, head = await Command(
-                (b"SET", lease.key, lease.data, b"NX", b"PX", lasts),
-                (lease.key, name),
+                (b"SET", lease.place, lease.data, b"NX", b"PX", lasts),
+                (lease.place, lease.name),
                 tuple,
-                behind=(b"GETRANGE", name, b"0", b"%d" % (frames.SIZE - 1)),
+                behind=(b"GETRANGE", lease.name, b"0", b"%d" % (frames.SIZE - 1)),
             )
         except UNABLE as error:
             log.info("octavo could not refresh a value: %s", error)
             return False
         if taken is None:
-            self._state.quiet.set(name, monotonic() + _QUIET)
+            self._state.quiet.set(lease.name, monotonic() + _QUIET)
         elif head != lease.before:
             await self._maker.give_up(lease)
         return taken is not None and head == lease.before
@@ -292,9 +291,13 @@ class Filler:
                     found = await self.wait_for(name)
                 if found.usable:
                     return None, found
-                if await claiming(lease, found, options.lease) is None:
+                there = await claiming(lease, found, options.lease)
+                if there is None:
                     return lease, Found("miss")
-                found = await self._reader.look(name, recover=False)
+                if there[0] == frames.LEASE:
+                    found = Found("leased", data=there)
+                else:
+                    found = await self._reader.look(name, recover=False)
         except UNABLE as error:
             if not self._bypass:
                 raise
@@ -326,6 +329,9 @@ class Filler:
                     pause = min(2 * pause, _LONGEST_POLL)
             finally:
                 tracker.wait_no_more(name, changed)
+            found = await self._reader.look(name, recover=False)
+            if found.kind != "leased":
+                return found
 
 
 def _is_early(found: Found, options: Options) -> bool:

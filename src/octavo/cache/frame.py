@@ -96,15 +96,17 @@ def read(data: bytes) -> Frame:
         DecodeError: they are none.
     """
     try:
-        kind, coding, how, _, ttl, grace, cost = HEAD.unpack_from(data)
-        tags, end = {}, SIZE
+        head: tuple[int, int, int, bytes, int, int, int] = HEAD.unpack_from(data)
+        kind, coding, how, _, ttl, grace, cost = head
+        tags: Tags = {}
+        end = SIZE
         if kind == EXTENDED:
             (length,) = _LENGTH.unpack_from(data, SIZE)
             end = SIZE + _LENGTH.size + length
             tags = _read_tags(memoryview(data)[SIZE + _LENGTH.size : end])
         elif kind != ENTRY:
             raise DecodeError(f"stored bytes begin with {data[:1]!r}, unknown to this version")
-        written = WRITTEN[how]
+        written: Written = WRITTEN[how]
     except (struct.error, IndexError, msgspec.DecodeError) as error:
         raise DecodeError(f"stored bytes are no entry: {error}") from error
     return Frame(data[:SIZE], coding, written, ttl, grace, cost, tags, memoryview(data)[end:])

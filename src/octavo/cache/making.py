@@ -72,13 +72,15 @@ class Lease(msgspec.Struct, frozen=True):
     """The right to store a value under a key.
 
     Attributes:
-        key: where it is kept: the value's own key, or beside a value that is refreshed.
-        data: what is kept there.
+        name: the value's key.
+        place: the key that holds the lease: that of the value, or one beside a value that is there.
+        data: what it holds.
         before: the first bytes that the value's key must still hold when it is stored.
         how: what the value is made for.
     """
 
-    key: bytes
+    name: bytes
+    place: bytes
     data: bytes
     before: bytes
     how: Written
@@ -106,6 +108,22 @@ class Made(msgspec.Struct):
         return Entry(self.value, outcome, 0.0, self.ttl, self.tags)
 
 
+class Run(msgspec.Struct):
+    """What a factory has returned and decided.
+
+    Attributes:
+        value: what it returned.
+        fill: what it decided.
+        cost: its milliseconds.
+        before: the nonces of tags from before it ran, if they were to be had.
+    """
+
+    value: Any
+    fill: Fill
+    cost: int
+    before: dict[bytes, bytes] | None
+
+
 class Maker:
     """Makes values for one `Cache`. Its methods are flows' steps."""
 
@@ -116,10 +134,10 @@ class Maker:
     async def make(self, factory: Callable[[], Any], options: Options, lease: Lease | None) -> Made:
         """Run a factory and store what it makes; without a lease nothing is stored."""
         try:
-            value, fill, cost, before = await self.run(factory, options, [lease] if lease else [])
+            run = await self.run(factory, options, [lease] if lease else [])
             if lease is None:
-                return Made(value)
-            made = await self.framed(value, fill, options, cost, before, lease)
+                return Made(run.value)
+            made = await self.framed(run, options, lease)
         except BaseException:
             if lease is not None and lease.how == "created":
                 await self.give_up(lease)
@@ -134,18 +152,13 @@ class Maker:
                 log.info("octavo could not store a value: %s", error)
             self._state.rejected += not stored
             # This process's tier may have been filled with what the value takes the place of.
-            self._state.tracker.changed((lease.key,))
+            self._state.tracker.changed((lease.name,))
         return made
 
     async def run(
         self, factory: Callable[..., Any], options: Options, leases: list[Lease], *args: object
-    ) -> tuple[Any, Fill, int, dict[bytes, bytes] | None]:
-        """Run a factory while its leases are renewed.
-
-        Returns:
-            The value, what the factory decided, its milliseconds, and the nonces of tags from
-            before it ran, if they were to be had.
-        """
+    ) -> Run:
+        """Run a factory while its leases are renewed."""
         before = await self._nonces(options) if leases else None
         fill = Fill(options)
         context = copy_context()
@@ -165,7 +178,7 @@ class Maker:
             self._state.failed += 1
             raise
         self._state.created += 1
-        return value, fill, math.ceil((monotonic() - began) * 1000), before
+        return Run(value, fill, math.ceil((monotonic() - began) * 1000), before)
 
     async def give_up(self, lease: Lease, after: float = 0.0) -> None:
         """End a lease, or leave it for some seconds so that nobody else takes it."""
@@ -187,16 +200,9 @@ class Maker:
             return None
         return nonces
 
-    async def framed(
-        self,
-        value: Any,
-        fill: Fill,
-        options: Options,
-        cost: int,
-        before: dict[bytes, bytes] | None,
-        lease: Lease,
-    ) -> Made:
-        """Return a value as it is to be stored."""
+    async def framed(self, run: Run, options: Options, lease: Lease) -> Made:
+        """Return what a factory has made as it is to be stored."""
+        value, fill, before = run.value, run.fill, run.before
         if not fill.store or before is None:
             return Made(value)
         ttl, grace = millis("ttl", fill.ttl), millis("grace", fill.grace, least=0)
@@ -219,7 +225,7 @@ class Maker:
             mark=lease.data[1:9],
             ttl=ttl,
             grace=grace,
-            cost=cost,
+            cost=run.cost,
             tags=tags,
         )
         return made
@@ -249,7 +255,13 @@ class Maker:
 def new_lease(state: State, name: bytes) -> Lease:
     """Return a lease for a value that is not there."""
     data = frames.lease(frames.stamp(), state.owner)
-    return Lease(name, data, data, "created")
+    return Lease(name, name, data, data, "created")
+
+
+def refresh_lease(state: State, name: bytes, before: bytes, how: Written) -> Lease:
+    """Return a lease for a value that takes the place of one that is there."""
+    data = frames.lease(frames.stamp(), state.owner)
+    return Lease(name, refresh_key(name), data, before, how)
 
 
 def claiming(lease: Lease, found: Found, seconds: float) -> Command[bytes | None]:
@@ -261,18 +273,17 @@ def claiming(lease: Lease, found: Found, seconds: float) -> Command[bytes | None
         return None if reply == lease.data else reply
 
     if found.kind in ("void", "stale"):
-        return CLAIM((lease.key,), (found.data, lease.data, lasts), read)
-    words = (b"SET", lease.key, lease.data, b"NX", b"GET", b"PX", b"%d" % lasts)
-    return Command(words, (lease.key,), read, idempotent=True)
+        return CLAIM((lease.place,), (found.data, lease.data, lasts), read)
+    words = (b"SET", lease.place, lease.data, b"NX", b"GET", b"PX", b"%d" % lasts)
+    return Command(words, (lease.place,), read, idempotent=True)
 
 
 def ending(lease: Lease, seconds: float) -> Command[int]:
     """Return the Command that gives a lease so many seconds from now on; 0 ends it."""
-    return LEASE((lease.key,), (lease.data, math.ceil(seconds * 1000)), int)
+    return LEASE((lease.place,), (lease.data, math.ceil(seconds * 1000)), int)
 
 
 def storing(lease: Lease, made: Made) -> Command[int]:
     """Return the Command that stores a value, if the lease is still good, and ends the lease."""
-    name = lease.key.removesuffix(b":l") if lease.how != "created" else lease.key
     args = (lease.before, lease.data, made.data or b"", made.stays)
-    return FILL((name, refresh_key(name)), args, int)
+    return FILL((lease.name, refresh_key(lease.name)), args, int)

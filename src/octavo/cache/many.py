@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from octavo.cache.layout import value_key
 from octavo.cache.making import UNABLE, Made, claiming, ending, new_lease, storing
 from octavo.cache.reading import Found, entry
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from octavo.cache.making import Lease, Maker
     from octavo.cache.options import Options
     from octavo.cache.reading import Reader
+    from octavo.cache.records import Outcome
     from octavo.cache.state import Flight, State
 
 log = logging.getLogger("octavo")
@@ -59,7 +62,7 @@ class ManyFiller:
                     state.land(key, flight, error=error)
                 raise
             # What the factory left out is missing for good.
-            missing = []
+            missing = list[bytes]()
             for key, flight in others.items():
                 state.joined += 1
                 await WaitFor(state.landing(flight))
@@ -81,6 +84,7 @@ class ManyFiller:
         left = list(mine)
         while left:
             leases: dict[bytes, Lease] = {}
+            found: dict[bytes, tuple[bytes, Found]] = {}
             try:
                 found = await self._look(left)
                 for key, (_, each) in found.items():
@@ -97,12 +101,12 @@ class ManyFiller:
                 asked = left
             made = await self._make(asked, leases, factory, options) if asked else {}
             for key in asked:
-                if (each := made.get(key)) is None:
+                if (got := made.get(key)) is None:
                     state.land(key, mine[key])
                 else:
-                    values[key] = each.value
-                    outcome = "created" if key in leases else "bypass"
-                    state.land(key, mine[key], each.entry(outcome), again=each.again)
+                    values[key] = got.value
+                    outcome: Outcome = "created" if key in leases else "bypass"
+                    state.land(key, mine[key], got.entry(outcome), again=got.again)
             left = [key for key in left if key not in asked]
             if left:
                 await self._filler.wait_for(found[left[0]][0])
@@ -143,19 +147,13 @@ class ManyFiller:
         """Run the factory, and store what it makes of the keys whose leases there are."""
         made: dict[bytes, Made] = {}
         try:
-            results, fill, cost, before = await self._maker.run(
-                factory, options, list(leases.values()), keys
-            )
-            for key in keys:
-                if key in results:
-                    lease = leases.get(key)
-                    made[key] = (
-                        Made(results[key])
-                        if lease is None
-                        else await self._maker.framed(
-                            results[key], fill, options, cost // len(keys), before, lease
-                        )
-                    )
+            run = await self._maker.run(factory, options, list(leases.values()), keys)
+            run.cost //= len(keys)
+            for key, value in run.value.items():
+                made[key] = Made(value)
+                if key in leases:
+                    one = msgspec.structs.replace(run, value=value)
+                    made[key] = await self._maker.framed(one, options, leases[key])
         finally:
             await self._end(leases, made)
         return made

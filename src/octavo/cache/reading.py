@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain, repeat
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -228,25 +229,19 @@ class Reader:
         if data is None:
             return MISS
         seconds = math.inf if stays is None or stays == -1 else max(stays, 0) / 1000
-        if frames.is_integer(data):
-            try:
-                return Found("hit", self.decode(INT, data), data=data, fresh=seconds)
-            except DecodeError:
-                return self._void(data)
         if data[:1] == bytes((LEASE,)):
             return Found("leased", data=data, fresh=seconds)
         try:
+            if frames.is_integer(data):
+                return Found("hit", self.decode(INT, data), data=data, fresh=seconds)
             frame = frames.read(data)
         except DecodeError:
             return self._void(data)
         if stays == -2:
             # It was stored between the two questions.
             seconds = (frame.ttl + frame.grace) / 1000
-        found = Found("hit", frame=frame, data=frame.head, fresh=seconds - frame.grace / 1000)
-        if frame.tags and not self._valid(frame):
-            found.kind = "unsure"
-            return found
-        return self._decoded(found)
+        found = Found("unsure", frame=frame, data=frame.head, fresh=seconds - frame.grace / 1000)
+        return found if frame.tags and not self._valid(frame) else self._decoded(found)
 
     def _sure(self, found: Found, nonces: dict[bytes, bytes | None] | None) -> Found:
         if found.kind != "unsure" or found.frame is None or nonces is None:
@@ -311,8 +306,8 @@ class Reader:
             )
 
         def read(replies: list[list[bytes | None]]) -> dict[bytes, Found]:
-            data = [each for reply in replies for each in reply]
-            return {name: self._judge(each, None) for name, each in zip(names, data, strict=True)}
+            data = chain.from_iterable(replies)
+            return dict(zip(names, map(self._judge, data, repeat(None)), strict=True))
 
         def follow(found: dict[bytes, Found]) -> Command[dict[bytes, Found]] | None:
             unsure = {name: each for name, each in found.items() if each.kind == "unsure"}

@@ -116,6 +116,10 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
             value = MISSING if local is None else local()
             return value if value is MISSING else change(value)
 
+        def recovered(error: OctavoError) -> Any:
+            assert recover is not None  # noqa: S101 - for checkers
+            return change(recover(error))
+
         def follow(value: T) -> Command[Any]:
             following = None if then is None else then(value)
             return answer(change(value)) if following is None else following.map(change)
@@ -123,7 +127,7 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
         return msgspec.structs.replace(
             self,
             local=None if local is None else answered,
-            recover=None if recover is None else lambda error: change(recover(error)),
+            recover=None if recover is None else recovered,
             then=follow,
         )
 
@@ -323,11 +327,11 @@ class Common:
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """Return what objects of that name share, making it at the first call."""
-        found: T | None = self._shared.get(name)
-        if found is None:
+        if name not in self._shared:
             # setdefault is atomic: of two makers one is used by all.
-            found = self._shared.setdefault(name, make())
-        return found
+            self._shared.setdefault(name, make())
+        shared: T = self._shared[name]
+        return shared
 
 
 class Engine(Protocol):

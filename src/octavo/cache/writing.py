@@ -1,0 +1,224 @@
+"""Writing entries, and what every operation on keys has to know before: their generation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import msgspec
+
+from octavo.cache import frame as frames
+from octavo.cache.layout import key_bytes, value_key
+from octavo.cache.reading import Found
+from octavo.cache.scripts import ADD, INCR, TOUCH
+from octavo.engine.command import Command, answer
+from octavo.engine.keys import slot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from octavo.cache.reading import Reader
+    from octavo.cache.state import State
+    from octavo.engine.codec import Coder
+    from octavo.errors import OctavoError
+
+T = TypeVar("T")
+Key = str | bytes
+
+_MOST = 2**63 - 1
+
+
+class Scope:
+    """The keys of one `Cache`, as they are spelled now.
+
+    Args:
+        state: what the cache shares.
+        batch: whether operations are collected, and cannot be tried under a guess.
+    """
+
+    def __init__(self, state: State, *, batch: bool) -> None:
+        self.state = state
+        self._batch = batch
+        self._cluster = state.common.topology.target.kind == "cluster"
+
+    def under(self, build: Callable[[bytes], Command[T]]) -> Command[T]:
+        """Return what `build` makes of the keys' head in this generation."""
+        state = self.state
+        head = state.nonces.head()
+        if head is not None:
+            return build(head)
+        last = state.last
+        if last is None or self._batch:
+            return state.ask_head(build)
+
+        def same(replies: list[Any]) -> Command[T]:
+            return answer(replies[1]) if replies[0] == last else build(replies[0])
+
+        # In one wave with the question whether it is still that.
+        parts = (state.ask_head(), build(last))
+        return Command((), (), cast("Any", list), parts=parts, then=cast("Any", same))
+
+    def tagging(
+        self,
+        tags: tuple[str, ...],
+        stays: int,
+        build: Callable[[bytes, frames.Tags], Command[T]],
+    ) -> Command[T]:
+        """Return what `build` makes of the keys' head and of nonces that stay long enough."""
+        keys = tuple(map(self.state.layout.tag, tags))
+
+        def tagged(head: bytes) -> Command[T]:
+            def known(nonces: dict[bytes, bytes]) -> Command[T]:
+                return build(head, dict(zip(tags, map(nonces.__getitem__, keys), strict=True)))
+
+            held = self.state.held(keys, stays)
+            return known(held) if held is not None else self.state.prepare(keys, stays, known)
+
+        return self.under(tagged)
+
+    def grouped(self, names: list[bytes]) -> list[list[bytes]]:
+        """Return keys by what may go in one command."""
+        if not self._cluster:
+            return [names]
+        groups: dict[int, list[bytes]] = {}
+        for name in names:
+            groups.setdefault(slot(name), []).append(name)
+        return list(groups.values())
+
+    def changing(self, keys: list[Key], command: Command[T]) -> Command[T]:
+        """Return the command with the care that this process then sees no older value."""
+        flights, names = [key_bytes(key) for key in keys], command.all_keys
+
+        def changed(result: T) -> T:
+            self.state.changed(flights, names)
+            return result
+
+        def failed(error: OctavoError) -> Any:
+            # It may have been executed all the same.
+            self.state.changed(flights, names)
+            raise error
+
+        if command.then is not None:
+            return msgspec.structs.replace(command.map(changed), recover=failed)
+        read = command.read
+        return msgspec.structs.replace(
+            command, read=lambda reply: changed(read(reply)), recover=failed
+        )
+
+
+class Writer:
+    """Writes the entries of one `Cache`; times are in milliseconds."""
+
+    def __init__(self, scope: Scope, reader: Reader, coder: Coder) -> None:
+        self._scope = scope
+        self._reader = reader
+        self._coder = coder
+
+    def set(
+        self, pairs: list[tuple[Any, Any]], ttl: int, grace: int, tags: tuple[str, ...]
+    ) -> Command[None]:
+        """Return the Command that stores values."""
+        framed = [(key, self._framing(value, ttl, grace)) for key, value in pairs]
+
+        def write(head: bytes, nonces: frames.Tags) -> Command[None]:
+            sets: list[Command[None]] = []
+            for key, data_for in framed:
+                name = value_key(head, key)
+                data, stays = data_for(nonces)
+                words = (b"SET", name, data, b"PX", b"%d" % stays)
+                sets.append(Command(words, (name,), _nothing))
+            whole = sets[0] if len(sets) == 1 else Command((), (), _nothing, parts=tuple(sets))
+            return self._scope.changing([key for key, _ in pairs], whole)
+
+        return self._scope.tagging(tags, ttl + grace, write)
+
+    def add(
+        self, key: Key, value: Any, ttl: int, grace: int, tags: tuple[str, ...]
+    ) -> Command[bool]:
+        """Return the Command that stores a value if there is none."""
+        data_for = self._framing(value, ttl, grace)
+        reader = self._reader
+
+        def write(head: bytes, nonces: frames.Tags) -> Command[bool]:
+            name = value_key(head, key)
+            data, stays = data_for(nonces)
+
+            def adding(void: bytes) -> Command[bool]:
+                def judge(there: bytes | None) -> Command[bool]:
+                    if there is None or there[0] != frames.EXTENDED or void:
+                        return answer(there is None)
+                    found = Found("unsure", frame=frames.read(there), data=there[: frames.SIZE])
+                    return _then(reader.ask(found), lambda nonces: again(found, nonces))
+
+                return _then(ADD((name,), (data, stays, void), _as_it_is), judge)
+
+            def again(found: Found, nonces: dict[bytes, bytes | None]) -> Command[bool]:
+                void = found.frame is not None and reader.voided(found.frame, nonces)
+                return adding(found.data) if void else answer(value=False)
+
+            return self._scope.changing([key], adding(b""))
+
+        return self._scope.tagging(tags, ttl + grace, write)
+
+    def delete(self, keys: list[Any]) -> Command[int]:
+        """Return the Command that deletes values; the result is how many keys held anything."""
+
+        def delete(head: bytes) -> Command[int]:
+            names = [value_key(head, key) for key in keys]
+            # Repeated, it may delete what was stored meanwhile: a miss, and never a stale value.
+            parts = [
+                Command((b"UNLINK", *group), tuple(group), int, idempotent=True)
+                for group in self._scope.grouped(names)
+            ]
+            whole = parts[0] if len(parts) == 1 else Command((), (), sum, parts=tuple(parts))
+            return self._scope.changing(keys, whole)
+
+        return self._scope.under(delete)
+
+    def touch(self, key: Key, ttl: int) -> Command[bool]:
+        """Return the Command that gives an entry another ttl."""
+
+        def touch(head: bytes) -> Command[bool]:
+            return self._scope.changing([key], TOUCH((value_key(head, key),), (ttl,), bool))
+
+        return self._scope.under(touch)
+
+    def add_to(self, key: Key, n: int, ttl: int, *, sign: int = 1) -> Command[int]:
+        """Return the Command that adds to an integer."""
+        if isinstance(n, bool) or not isinstance(n, int):
+            raise TypeError(f"n must be an int, not {n!r}")
+        if abs(n) > _MOST:
+            raise ValueError(f"n must fit in 64 bits, not {n!r}")
+
+        def add(head: bytes) -> Command[int]:
+            return self._scope.changing([key], INCR((value_key(head, key),), (sign * n, ttl), int))
+
+        return self._scope.under(add)
+
+    def _framing(
+        self, value: Any, ttl: int, grace: int
+    ) -> Callable[[frames.Tags], tuple[bytes, int]]:
+        """Return what makes the bytes to store, and for how long, of the tags' nonces."""
+        coding, payload = self._coder.encode("value", value)
+
+        def data_for(tags: frames.Tags) -> tuple[bytes, int]:
+            if type(value) is int and not tags:
+                return frames.plain(value), ttl
+            mark = frames.stamp()
+            data = frames.write(
+                coding, payload, written="set", mark=mark, ttl=ttl, grace=grace, tags=tags
+            )
+            return data, ttl + grace
+
+        return data_for
+
+
+def _then(command: Command[Any], follow: Callable[[Any], Command[T]]) -> Command[T]:
+    return msgspec.structs.replace(command, then=cast("Any", follow))
+
+
+def _as_it_is(reply: Any) -> Any:
+    return reply
+
+
+def _nothing(_: object) -> None:
+    return None
