@@ -34,6 +34,7 @@ from octavo.errors import (
     DeadlineExceeded,
     DecodeError,
     EmbeddedError,
+    FactoryTimeout,
     OctavoError,
     OutOfMemory,
     PrecisionLost,
@@ -46,6 +47,7 @@ from octavo.errors import (
 if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
 
+    from octavo.cache import Local
     from octavo.engine.telemetry import Telemetry
     from octavo.engine.topology import Topology
 
@@ -59,6 +61,8 @@ __all__ = [
     "DeadlineExceeded",
     "DecodeError",
     "EmbeddedError",
+    "FactoryTimeout",
+    "Local",
     "Octavo",
     "OctavoError",
     "OpenTelemetry",
@@ -79,6 +83,15 @@ __version__ = "0.1.0"
 
 log = logging.getLogger("octavo")
 log.addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    # Jobs load at first use, and so do the values that configure them.
+    if name == "Local":
+        from octavo.cache import Local  # noqa: PLC0415
+
+        return Local
+    raise AttributeError(f"module 'octavo' has no attribute {name!r}")
 
 
 def connect(

@@ -590,8 +590,8 @@ class Cache(Job[M], Generic[M, V]):
 
     def count_calls(self, function: Callable[P, T]) -> Callable[P, T]:
         """Count the calls of a function under its qualified name: `calls(function)` tells."""
-        own = cast("Any", self)  # of whichever face
-        return count_calls(function, own._count, tasks=self._common.tasks)
+        count = getattr(self, "_count")  # noqa: B009 - checkers know it on a certain face only
+        return count_calls(function, count, tasks=self._common.tasks)
 
     def call_history(self, maxlen: int = 1000) -> Callable[[Callable[P, T]], Callable[P, T]]:
         """Return a decorator that records a function's calls, with what came of each."""
@@ -599,9 +599,10 @@ class Cache(Job[M], Generic[M, V]):
             raise TypeError(f"maxlen must be an int, not {maxlen!r}")
         if maxlen < 1:
             raise ValueError(f"maxlen must be at least 1, not {maxlen!r}")
-        own = cast("Any", self)  # of whichever face
-        record, tasks = partial(own._record, maxlen), self._common.tasks
-        return lambda function: record_calls(function, record, own.history, tasks=tasks)
+        # Checkers know these on a certain face only.
+        record = partial(getattr(self, "_record"), maxlen)  # noqa: B009
+        history, tasks = getattr(self, "history"), self._common.tasks  # noqa: B009
+        return lambda function: record_calls(function, record, history, tasks=tasks)
 
     @operation
     def calls(self, function: Callable[..., Any]) -> Command[int]:

@@ -99,10 +99,11 @@ class Scope:
 
         if command.then is not None:
             return msgspec.structs.replace(command.map(changed), recover=failed)
-        read = command.read
-        return msgspec.structs.replace(
-            command, read=lambda reply: changed(read(reply)), recover=failed
-        )
+
+        def read(reply: Any) -> T:
+            return changed(command.read(reply))
+
+        return msgspec.structs.replace(command, read=read, recover=failed)
 
 
 class Writer:

@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import logging
 import time
+import weakref
 from collections import deque
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -31,7 +32,7 @@ from octavo.engine.command import (
 )
 from octavo.engine.fork import mind_forks
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete
-from octavo.engine.tracking import Tracker
+from octavo.engine.tracking import TaskLink, Tracker
 from octavo.engine.wire import (
     NOTHING,
     ProtocolError,
@@ -45,14 +46,13 @@ from octavo.engine.wire import (
 from octavo.errors import OctavoError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from redis.asyncio.connection import AbstractConnection
 
     from octavo.engine.telemetry import Telemetry
     from octavo.engine.topology import Endpoint, Topology
-    from octavo.engine.tracking import Link
 
     # The caller's future and deadline; for several replies, how many, and the list they go to.
     Flight = tuple[asyncio.Future[Any], float, int, list[Any] | None]
@@ -66,11 +66,13 @@ class Channel(asyncio.Protocol):
 
     Attributes:
         scripts: the SHAs of the scripts it has run.
-        link: where changes of what is read on it are told.
         closed: whether it is of no further use.
     """
 
-    def __init__(self, connection: AbstractConnection, limit: int) -> None:
+    def __init__(
+        self, connection: AbstractConnection, limit: int, link: TaskLink | None = None
+    ) -> None:
+        self._link = link
         self._loop = asyncio.get_running_loop()
         # The writer is kept: a StreamWriter that is collected closes its transport.
         opened: Any = connection
@@ -87,7 +89,6 @@ class Channel(asyncio.Protocol):
         self._paused = False
         self._timer: asyncio.TimerHandle | None = None
         self.scripts: set[bytes] = set()
-        self.link: Link | None = None
         self.closed = self._transport.is_closing()
 
     def send(
@@ -161,6 +162,8 @@ class Channel(asyncio.Protocol):
         try:
             while (reply := gets()) is not NOTHING:
                 if type(reply) is Push:
+                    if self._link is not None:
+                        self._link.told(reply)
                     continue
                 future, _, count, replies = in_flight[0]
                 if replies is not None:
@@ -173,6 +176,8 @@ class Channel(asyncio.Protocol):
                     future.set_result(reply)
         except (ProtocolError, IndexError) as error:
             self.fail(Lost(f"the server sent what nobody asked for: {error}", sent=True))
+        except Lost as lost:
+            self.fail(lost)
         if self._waiting:
             self._admit()
 
@@ -212,6 +217,8 @@ class Channel(asyncio.Protocol):
             return
         self.closed = True
         self._transport.abort()
+        if self._link is not None:
+            self._link.ended(lost)
         if self._timer is not None:
             self._timer.cancel()
         now = self._loop.time()
@@ -298,6 +305,7 @@ class Home:
         self.lanes: dict[Endpoint, Lane] = {}
         self.refreshing: asyncio.Task[None] | None = None
         self.spawned: set[asyncio.Task[None]] = set()
+        self.links: weakref.WeakSet[TaskLink] = weakref.WeakSet()
         # A loop that ends finishes its async generators: that closes what this loop has open.
         self._guard = self._close_with_the_loop()
         _start(self._guard)
@@ -313,6 +321,8 @@ class Home:
         lanes, self.lanes = self.lanes, {}
         for lane in lanes.values():
             lane.close()
+        for link in list(self.links):
+            link.close()
 
 
 class AsyncEngine:
@@ -328,7 +338,7 @@ class AsyncEngine:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.topology = topology
-        self.common = Common(topology, Tracker(connect_timeout), tasks=True)
+        self.common = Common(topology, Tracker(self._open_link, _running_loop), tasks=True)
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._limit = max_in_flight
@@ -458,12 +468,26 @@ class AsyncEngine:
         plain: bool = False,
         asking: bool = False,
     ) -> Any:
-        tracker = self.common.tracker
-        link = tracker.link(endpoint) if command.tracked and endpoint is not None else None
-        data, count = packed(command, channel, plain=plain, asking=asking, link=link)
+        link = self._link(endpoint) if command.tracked and not asking else None
+        if link is not None:
+            channel = link.channel or channel
+        data, count = packed(command, channel.scripts, plain=plain, asking=asking, link=link)
         if count == 1:
             return await channel.send(data, deadline)
-        return own_reply(command, channel, await channel.send(data, deadline, count, []))
+        return own_reply(command, await channel.send(data, deadline, count, []))
+
+    def _link(self, endpoint: Endpoint | None) -> TaskLink | None:
+        link = None if endpoint is None else self.common.tracker.link(endpoint)
+        return cast("TaskLink | None", link)
+
+    def _open_link(self, tracker: Tracker, endpoint: Endpoint) -> TaskLink:
+        async def connect(link: TaskLink) -> Channel:
+            opened = await endpoint.connect_async(self._connect_timeout)
+            return Channel(opened, self._limit, link)
+
+        link = TaskLink(tracker, endpoint, connect)
+        self._home().links.add(link)
+        return link
 
     async def _exchange_alone(
         self,
@@ -506,24 +530,36 @@ class AsyncEngine:
                     parcel.abort(error)
             else:
                 waves = await asyncio.gather(
-                    *(self._exchange_all(*group, deadline) for group in groups.items())
+                    *(self._exchange_all(*group, deadline) for group in self._by_link(groups))
                 )
                 following = [parcel for wave in waves for parcel in wave]
             wave = following
 
+    def _by_link(
+        self, groups: dict[Endpoint, list[Parcel]]
+    ) -> Iterator[tuple[Endpoint, TaskLink | None, list[Parcel]]]:
+        for endpoint, parcels in groups.items():
+            tracked = [parcel for parcel in parcels if parcel.tracked]
+            link = self._link(endpoint) if tracked else None
+            if link is None:
+                yield endpoint, None, parcels
+                continue
+            yield endpoint, link, tracked
+            if others := [parcel for parcel in parcels if not parcel.tracked]:
+                yield endpoint, None, others
+
     async def _exchange_all(
-        self, endpoint: Endpoint, parcels: list[Parcel], deadline: float
+        self, endpoint: Endpoint, link: TaskLink | None, parcels: list[Parcel], deadline: float
     ) -> list[Parcel]:
         replies: list[Any] = []
         counts = [1] * len(parcels)
-        channel: Channel | None = None
         failure = Lost("no reply within the timeout", sent=False, late=True)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                channel = await self._lane(endpoint).share()
-                tracked = any(parcel.command.tracked for parcel in parcels)
-                link = self.common.tracker.link(endpoint) if tracked else None
-                packs = [parcel.pack(channel, link) for parcel in parcels]
+                own = None if link is None else link.channel
+                channel = own or await self._lane(endpoint).share()
+                link = None if own is None else link
+                packs = [parcel.pack(channel.scripts, link) for parcel in parcels]
                 counts = [count for _, count in packs]
                 failure = Lost(failure, sent=True, late=True)
                 by_loop = asyncio.get_running_loop().time() + deadline - time.monotonic()
@@ -543,10 +579,10 @@ class AsyncEngine:
         end = 0
         for parcel, count in zip(parcels, counts, strict=True):
             start, end = end, end + count
-            if channel is not None and end <= len(replies):
-                following.extend(parcel.settle(replies[start:end], channel))
-            else:
-                following.extend(parcel.lose(failure))
+            answered = end <= len(replies)
+            following.extend(
+                parcel.settle(replies[start:end]) if answered else parcel.lose(failure)
+            )
         return following
 
     async def drive(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from octavo.engine.command import Common
     from octavo.engine.tracking import Link
-    from octavo.engine.wire import Connection
 
 _MULTI, _EXEC = pack((b"MULTI",)), pack((b"EXEC",))
 
@@ -61,24 +60,29 @@ class Parcel:
         self._parts = parts
         return [more for part in parts for more in part.start(deadline)]
 
-    def pack(self, connection: Connection, link: Link | None) -> tuple[bytes, int]:
+    @property
+    def tracked(self) -> bool:
+        """Whether it should travel on a link."""
+        return bool(self.command.tracked) and (self.attempt is None or self.attempt.asked is None)
+
+    def pack(self, scripts: set[bytes], link: Link | None) -> tuple[bytes, int]:
         """Return the bytes for a connection, and how many replies they bring."""
         plain = self.attempt is not None and self.attempt.plain
         asking = self.attempt is not None and self.attempt.asked is not None
-        return packed(self.command, connection, plain=plain, asking=asking, link=link)
+        return packed(self.command, scripts, plain=plain, asking=asking, link=link)
 
-    def settle(self, replies: Sequence[Any], connection: Connection) -> Sequence[Parcel]:
+    def settle(self, replies: Sequence[Any]) -> Sequence[Parcel]:
         """Take the replies; return what has to be sent in the next wave."""
         try:
-            return self._settle(replies, connection)
+            return self._settle(replies)
         except OctavoError as error:
             self.fail(error)
         except Exception as error:  # noqa: BLE001 - a reader's fault fails its own operation only
             self.pending.reject(error)
         return ()
 
-    def _settle(self, replies: Sequence[Any], connection: Connection) -> Sequence[Parcel]:
-        reply = own_reply(self.command, connection, replies)
+    def _settle(self, replies: Sequence[Any]) -> Sequence[Parcel]:
+        reply = own_reply(self.command, replies)
         if isinstance(reply, ReplyError):
             self._attempt().refused(reply)
             return (self,)
@@ -144,31 +148,39 @@ class Parcel:
 class Part(Parcel):
     """One command of an operation that has several, in a wave together."""
 
-    __slots__ = ("_whole",)
+    __slots__ = ("_told", "_whole")
 
     def __init__(self, whole: Parcel, command: Command[Any]) -> None:
         super().__init__(whole.name, command, Pending(whole.name))
         self._whole = whole
+        self._told = False
 
     def start(self, deadline: float) -> Sequence[Parcel]:
         """Begin; return what has to be sent for it."""
         return self._then_whole(super().start(deadline))
 
-    def settle(self, replies: Sequence[Any], connection: Connection) -> Sequence[Parcel]:
+    def settle(self, replies: Sequence[Any]) -> Sequence[Parcel]:
         """Take the replies; return what has to be sent in the next wave."""
-        return self._then_whole(super().settle(replies, connection))
+        return self._then_whole(super().settle(replies))
 
     def lose(self, lost: Lost) -> Sequence[Parcel]:
         """Take a lost connection; return what has to be sent in the next wave."""
         return self._then_whole(super().lose(lost))
 
+    def gather(self) -> Sequence[Parcel]:
+        """Take note that a part of this part has ended."""
+        return self._then_whole(super().gather())
+
     def _then_whole(self, more: Sequence[Parcel]) -> Sequence[Parcel]:
-        return self._whole.gather() if self.pending.done else more
+        if not self.pending.done or self._told:
+            return more
+        self._told = True
+        return [*more, *self._whole.gather()]
 
     def abort(self, error: OctavoError) -> None:
         """End with an error that came from outside, before it was sent."""
         super().abort(error)
-        self._whole.gather()
+        self._then_whole(())
 
 
 class Transaction(Parcel):
@@ -197,20 +209,25 @@ class Transaction(Parcel):
         self._parcels = [more for parcel in self._parcels for more in parcel.start(deadline)]
         return (self,) if self._parcels else ()
 
-    def pack(self, connection: Connection, link: Link | None) -> tuple[bytes, int]:
+    @property
+    def tracked(self) -> bool:
+        """A transaction travels with what writes."""
+        return False
+
+    def pack(self, scripts: set[bytes], link: Link | None) -> tuple[bytes, int]:
         """Return the bytes for a connection, and how many replies they bring."""
         # NOSCRIPT must not meet half of a transaction: the first use of a script inside it is
         # EVAL whatever the connection knows, and nothing can come between that and the next use.
-        inside = _Inside()
+        inside: set[bytes] = set()
         packs = [packed(parcel.command, inside) for parcel in self._parcels]
-        connection.scripts |= inside.scripts
+        scripts |= inside
         self._counts = [count for _, count in packs]
         data = b"".join((_MULTI, *(data for data, _ in packs), _EXEC))
         if self.attempt is not None and self.attempt.asked is not None:
             return ASKING + data, sum(self._counts) + 3
         return data, sum(self._counts) + 2
 
-    def _settle(self, replies: Sequence[Any], connection: Connection) -> Sequence[Parcel]:
+    def _settle(self, replies: Sequence[Any]) -> Sequence[Parcel]:
         results = replies[-1]
         if isinstance(results, ReplyError):
             # EXECABORT only says that something was refused; what, stands before it.
@@ -227,21 +244,13 @@ class Transaction(Parcel):
         end = 0
         for parcel, count in zip(self._parcels, self._counts, strict=True):
             start, end = end, end + count
-            following.extend(parcel.settle(results[start:end], connection))
+            following.extend(parcel.settle(results[start:end]))
         return following
 
     def fail(self, error: OctavoError) -> None:
         """End every operation with the error."""
         for parcel in self._parcels:
             parcel.abort(error)
-
-
-class _Inside:
-    """The connection, as a transaction sees it: nothing done before is to be relied on."""
-
-    def __init__(self) -> None:
-        self.scripts: set[bytes] = set()
-        self.link: Link | None = None
 
 
 class Opening(Parcel):

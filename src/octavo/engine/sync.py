@@ -30,7 +30,7 @@ from octavo.engine.command import (
 )
 from octavo.engine.fork import mind_forks
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete
-from octavo.engine.tracking import Tracker
+from octavo.engine.tracking import ThreadLink, Tracker
 from octavo.engine.wire import NOTHING, ProtocolError, Push, own_reply, packed, parser
 from octavo.errors import OctavoError
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from octavo.engine.telemetry import Telemetry
     from octavo.engine.topology import Endpoint, Topology
-    from octavo.engine.tracking import Link
+    from octavo.engine.tracking import Loan
 
 _READ_SIZE = 65_536
 _THREADS = 32
@@ -56,13 +56,10 @@ class Wire:
 
     Attributes:
         scripts: the SHAs of the scripts it has run.
-        link: where changes of what is read on it are told.
         used: when it was last put to use; 0 for a new one.
     """
 
-    __slots__ = (
-        "_connection", "_kernel", "_parser", "_sock", "_timeout", "link", "scripts", "used",
-    )  # fmt: skip
+    __slots__ = ("_connection", "_kernel", "_parser", "_sock", "_timeout", "scripts", "used")
 
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
         # The engine works below redis-py's commands, on the socket it opened.
@@ -77,7 +74,6 @@ class Wire:
         self._timeout = 0.0
         self.limit(timeout)
         self.scripts: set[bytes] = set()
-        self.link: Link | None = None
         self.used = 0.0
 
     def limit(self, timeout: float) -> None:
@@ -130,12 +126,12 @@ class Wire:
         return reply
 
     def hear(self) -> Any:
-        """Return what the server says next, asked or not; None when it says nothing in time."""
+        """Return what the server says next, asked or not; `NOTHING` if it says nothing in time."""
         while (said := self._parser.gets()) is NOTHING:
             try:
                 data = self._sock.recv(_READ_SIZE)
             except (TimeoutError, BlockingIOError):
-                return None
+                return NOTHING
             if not data:
                 raise Lost("the server closed the connection", sent=True)
             self._parser.feed(data)
@@ -196,6 +192,11 @@ class Node:
                 self._idle.pop().close()
 
 
+if TYPE_CHECKING:
+    # Where it went, on what, which operations, and how many replies each of them gets.
+    Exchange = tuple[Node | ThreadLink, Wire | Loan, list[Parcel], list[int]]
+
+
 class SyncEngine:
     """Carries commands for threads. Safe for threads, forks and interrupts."""
 
@@ -208,7 +209,7 @@ class SyncEngine:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.topology = topology
-        self.common = Common(topology, Tracker(connect_timeout), tasks=False)
+        self.common = Common(topology, Tracker(self._open_link, lambda: None), tasks=False)
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._telemetry = telemetry
@@ -276,13 +277,14 @@ class SyncEngine:
     def _exchange(
         self, endpoint: Endpoint, command: Command[Any], deadline: float, attempt: Attempt | None
     ) -> Any:
+        if command.tracked and (link := self._link(endpoint, attempt)) is not None:
+            return self._exchange_on(link, command, deadline)
         node = self._nodes.get(endpoint) or self._node(endpoint)
         wire = node.take(deadline)
         try:
-            link = self.common.tracker.link(endpoint) if command.tracked else None
             plain = attempt is not None and attempt.plain
             asking = attempt is not None and attempt.asked is not None
-            data, count = packed(command, wire, plain=plain, asking=asking, link=link)
+            data, count = packed(command, wire.scripts, plain=plain, asking=asking)
             if attempt is None and command.block is None and wire.used:
                 wire.limit(self._timeout)
             else:
@@ -292,7 +294,7 @@ class SyncEngine:
             reply = wire.receive(deadline)
             if count > 1:
                 replies = [reply, *(wire.receive(deadline) for _ in range(count - 1))]
-                reply = own_reply(command, wire, replies)
+                reply = own_reply(command, replies)
         except BaseException:
             # Whatever it was (a lost connection, Ctrl-C, a worker's time limit), the reply to
             # this command must not become the answer to another.
@@ -300,6 +302,21 @@ class SyncEngine:
             raise
         node.give(wire)
         return reply
+
+    @staticmethod
+    def _exchange_on(link: ThreadLink, command: Command[Any], deadline: float) -> Any:
+        data, count = packed(command, set(), link=link)
+        loan = link.lend()
+        loan.send(data, deadline, count)
+        return own_reply(command, [loan.receive(deadline) for _ in range(count)])
+
+    def _link(self, endpoint: Endpoint, attempt: Attempt | None = None) -> ThreadLink | None:
+        if attempt is not None and attempt.asked is not None:
+            return None
+        return cast("ThreadLink | None", self.common.tracker.link(endpoint))
+
+    def _open_link(self, tracker: Tracker, endpoint: Endpoint) -> ThreadLink:
+        return ThreadLink(tracker, endpoint, self._connect_timeout)
 
     def carry(self, parcels: list[Parcel]) -> None:
         """Carry a batch: a write per node and wave, the nodes at the same time."""
@@ -327,30 +344,17 @@ class SyncEngine:
             wave = following
 
     def _exchange_all(self, groups: dict[Endpoint, list[Parcel]], deadline: float) -> list[Parcel]:
-        under_way: list[tuple[Node, Wire, list[Parcel], list[int]]] = []
+        under_way: list[Exchange] = []
         following: list[Parcel] = []
         try:
             for endpoint, parcels in groups.items():
-                wire = None
-                try:
-                    node = self._nodes.get(endpoint) or self._node(endpoint)
-                    wire = node.take(deadline)
-                    wire.used = time.monotonic()
-                    wire.limit(deadline - wire.used)
-                    link = self._link(endpoint, parcels)
-                    packs = [parcel.pack(wire, link) for parcel in parcels]
-                    data = b"".join([data for data, _ in packs])
-                    wire.send(data, deadline, whole=len(packs) == 1 == packs[0][1])
-                except Lost as lost:
-                    self.topology.doubt(endpoint)
-                    if wire is not None:
-                        wire.close()
-                    following.extend(again for parcel in parcels for again in parcel.lose(lost))
-                except OctavoError as error:
-                    for parcel in parcels:
-                        parcel.abort(error)
-                else:
-                    under_way.append((node, wire, parcels, [count for _, count in packs]))
+                tracked = [parcel for parcel in parcels if parcel.tracked]
+                link = self._link(endpoint) if tracked else None
+                if link is not None:
+                    parcels = [parcel for parcel in parcels if not parcel.tracked]  # noqa: PLW2901
+                    following.extend(self._depart_on(link, tracked, deadline, under_way))
+                if parcels:
+                    following.extend(self._depart(endpoint, parcels, deadline, under_way))
             while under_way:
                 # Taken off first: an interrupt must not close what has been given back.
                 following.extend(self._collect(*under_way.pop(0), deadline))
@@ -360,12 +364,54 @@ class SyncEngine:
             raise
         return following
 
-    def _link(self, endpoint: Endpoint, parcels: list[Parcel]) -> Link | None:
-        tracked = any(parcel.command.tracked for parcel in parcels)
-        return self.common.tracker.link(endpoint) if tracked else None
+    def _depart(
+        self,
+        endpoint: Endpoint,
+        parcels: list[Parcel],
+        deadline: float,
+        under_way: list[Exchange],
+    ) -> list[Parcel]:
+        wire = None
+        try:
+            node = self._nodes.get(endpoint) or self._node(endpoint)
+            wire = node.take(deadline)
+            wire.used = time.monotonic()
+            wire.limit(deadline - wire.used)
+            packs = [parcel.pack(wire.scripts, None) for parcel in parcels]
+            data = b"".join([data for data, _ in packs])
+            wire.send(data, deadline, whole=len(packs) == 1 == packs[0][1])
+        except Lost as lost:
+            self.topology.doubt(endpoint)
+            if wire is not None:
+                wire.close()
+            return [again for parcel in parcels for again in parcel.lose(lost)]
+        except OctavoError as error:
+            for parcel in parcels:
+                parcel.abort(error)
+        else:
+            under_way.append((node, wire, parcels, [count for _, count in packs]))
+        return []
+
+    def _depart_on(
+        self, link: ThreadLink, parcels: list[Parcel], deadline: float, under_way: list[Exchange]
+    ) -> list[Parcel]:
+        packs = [parcel.pack(set(), link) for parcel in parcels]
+        loan = link.lend()
+        try:
+            data = b"".join([data for data, _ in packs])
+            loan.send(data, deadline, sum(count for _, count in packs))
+        except Lost as lost:
+            return [again for parcel in parcels for again in parcel.lose(lost)]
+        under_way.append((link, loan, parcels, [count for _, count in packs]))
+        return []
 
     def _collect(
-        self, node: Node, wire: Wire, parcels: list[Parcel], counts: list[int], deadline: float
+        self,
+        node: Node | ThreadLink,
+        wire: Any,
+        parcels: list[Parcel],
+        counts: list[int],
+        deadline: float,
     ) -> list[Parcel]:
         following: list[Parcel] = []
         settled = 0
@@ -373,7 +419,7 @@ class SyncEngine:
             for parcel, count in zip(parcels, counts, strict=True):
                 replies = [wire.receive(deadline) for _ in range(count)]
                 settled += 1
-                following.extend(parcel.settle(replies, wire))
+                following.extend(parcel.settle(replies))
         except Lost as lost:
             wire.close()
             self.topology.doubt(node.endpoint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import hiredis
 
@@ -34,18 +34,6 @@ ASKING = pack((b"ASKING",))
 _CACHING = pack((b"CLIENT", b"CACHING", b"YES"))
 
 
-class Connection(Protocol):
-    """What is remembered of a connection, whichever engine has it.
-
-    Attributes:
-        scripts: the SHAs of the scripts it has run.
-        link: where changes of what is read on it are told.
-    """
-
-    scripts: set[bytes]
-    link: Link | None
-
-
 def parser() -> hiredis.Reader:
     """Return a parser that gives replies as bytes, and errors as `ReplyError` values."""
     return hiredis.Reader(replyError=ReplyError, notEnoughData=NOTHING)
@@ -73,7 +61,7 @@ def words_for(
 
 def packed(
     command: Command[Any],
-    connection: Connection,
+    scripts: set[bytes],
     *,
     plain: bool = False,
     asking: bool = False,
@@ -83,38 +71,31 @@ def packed(
 
     Args:
         command: what to send.
-        connection: where it goes; what it then knows is noted there.
+        scripts: the SHAs known on the connection; a first use is added.
         plain: see `words_for`.
         asking: the node has to be told that it was named by an ASK.
-        link: for a tracked command, the link of the node.
+        link: what a tracked command travels on; None for any other connection.
     """
-    first = pack(words_for(command, connection.scripts, plain=plain))
+    first = pack(words_for(command, scripts, plain=plain))
     own = (first, pack(command.behind)) if command.behind else (first,)
-    # Both ASKING and CACHING are about the very next command: they cannot be had together.
-    link = None if asking else link
     for ticket in command.tracked:
         ticket.link = link
     if asking:
         return ASKING + ASKING.join(own), 2 * len(own)
-    if link is None or not command.tracked:
-        return b"".join(own), len(own)
-    own = (*own[:-1], _CACHING, own[-1])
-    if connection.link is not link:
-        connection.link = link
-        words = (b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", link.id, b"OPTIN")
-        own = (pack(words), *own)
+    if link is not None:
+        own = (*own[:-1], _CACHING, own[-1])
     return b"".join(own), len(own)
 
 
-def own_reply(command: Command[Any], connection: Connection, replies: Sequence[Any]) -> Any:
+def own_reply(command: Command[Any], replies: Sequence[Any]) -> Any:
     """Return a command's own reply among those that `packed` said it would bring."""
-    if command.tracked and any(type(reply) is ReplyError for reply in replies[:-1]):
-        connection.link = None
+    last = replies[-1]
+    if len(replies) > 1 and type(replies[-2]) is ReplyError:
         for ticket in command.tracked:
             ticket.link = None
     if not command.behind:
-        return replies[-1]
-    first, last = replies[-2 if len(replies) == 2 else -3], replies[-1]
+        return last
+    first = replies[-2 if len(replies) == 2 else -3]
     if type(first) is ReplyError:
         return first
     # What has been written must not be written again because of what was asked behind it.
