@@ -526,8 +526,7 @@ class AsyncEngine:
             except Lost as lost:
                 following = [again for parcel in wave for again in parcel.lose(lost)]
             except OctavoError as error:
-                for parcel in wave:
-                    parcel.abort(error)
+                following = [more for parcel in wave for more in parcel.abort(error)]
             else:
                 waves = await asyncio.gather(
                     *(self._exchange_all(*group, deadline) for group in self._by_link(groups))
@@ -570,9 +569,7 @@ class AsyncEngine:
         except TimeoutError:
             pass
         except OctavoError as error:
-            for parcel in parcels:
-                parcel.abort(error)
-            return []
+            return [more for parcel in parcels for more in parcel.abort(error)]
         if len(replies) < sum(counts):
             self.topology.doubt(endpoint)
         following: list[Parcel] = []

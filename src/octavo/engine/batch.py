@@ -76,7 +76,7 @@ class Parcel:
         try:
             return self._settle(replies)
         except OctavoError as error:
-            self.fail(error)
+            return self.abort(error)
         except Exception as error:  # noqa: BLE001 - a reader's fault fails its own operation only
             self.pending.reject(error)
         return ()
@@ -104,25 +104,21 @@ class Parcel:
         try:
             self._attempt().lost(lost)
         except OctavoError as error:
-            self.fail(error)
-            return ()
+            return self.abort(error)
         return (self,)
 
-    def fail(self, error: OctavoError) -> None:
-        """End with an error, or with what `recover` makes of it."""
+    def abort(self, error: OctavoError) -> Sequence[Parcel]:
+        """End with an error, or what `recover` makes of it; return what has to be sent next."""
         complete(error, self.name, self.keys)
         recover = self.command.recover
         if recover is None:
             self.pending.reject(error)
-            return
+            return ()
         try:
             self.pending.resolve(recover(error))
         except Exception as unrecovered:  # noqa: BLE001 - it is the operation's error now
             self.pending.reject(unrecovered)
-
-    def abort(self, error: OctavoError) -> None:
-        """End with an error that came from outside, before it was sent."""
-        self.fail(error)
+        return ()
 
     def gather(self) -> Sequence[Parcel]:
         """Take note that a part has ended; at the last one, return what has to be sent next."""
@@ -132,7 +128,7 @@ class Parcel:
         try:
             return self._replied([part.pending.result() for part in self._parts])
         except OctavoError as error:
-            self.fail(error)
+            return self.abort(error)
         except Exception as error:  # noqa: BLE001 - a reader's fault fails its own operation only
             self.pending.reject(error)
         return ()
@@ -177,10 +173,9 @@ class Part(Parcel):
         self._told = True
         return [*more, *self._whole.gather()]
 
-    def abort(self, error: OctavoError) -> None:
-        """End with an error that came from outside, before it was sent."""
-        super().abort(error)
-        self._then_whole(())
+    def abort(self, error: OctavoError) -> Sequence[Parcel]:
+        """End with an error, or what `recover` makes of it; return what has to be sent next."""
+        return self._then_whole(super().abort(error))
 
 
 class Transaction(Parcel):
@@ -247,10 +242,9 @@ class Transaction(Parcel):
             following.extend(parcel.settle(results[start:end]))
         return following
 
-    def fail(self, error: OctavoError) -> None:
-        """End every operation with the error."""
-        for parcel in self._parcels:
-            parcel.abort(error)
+    def abort(self, error: OctavoError) -> Sequence[Parcel]:
+        """End every operation with the error; return what has to be sent next."""
+        return [more for parcel in self._parcels for more in parcel.abort(error)]
 
 
 class Opening(Parcel):

@@ -337,8 +337,7 @@ class SyncEngine:
             except Lost as lost:
                 following = [again for parcel in wave for again in parcel.lose(lost)]
             except OctavoError as error:
-                for parcel in wave:
-                    parcel.abort(error)
+                following = [more for parcel in wave for more in parcel.abort(error)]
             else:
                 following = self._exchange_all(groups, deadline)
             wave = following
@@ -386,10 +385,8 @@ class SyncEngine:
                 wire.close()
             return [again for parcel in parcels for again in parcel.lose(lost)]
         except OctavoError as error:
-            for parcel in parcels:
-                parcel.abort(error)
-        else:
-            under_way.append((node, wire, parcels, [count for _, count in packs]))
+            return [more for parcel in parcels for more in parcel.abort(error)]
+        under_way.append((node, wire, parcels, [count for _, count in packs]))
         return []
 
     def _depart_on(
