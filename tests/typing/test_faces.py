@@ -15,6 +15,7 @@ from tools.check_imports import MAY_KNOW, ON_TOP, SOURCE
 
 FACES = {"operation": ("Sync", "Async", "Batch"), "flow": ("Sync", "Async")}
 ASSERTION = re.compile(r"assert_type\((\w+)\.(\w+)\(")
+FACE = re.compile(r"(\w+\[\w+).*")  # the face is the first of a class's parameters
 EXAMPLES = Path(__file__).with_name("examples")
 
 
@@ -51,7 +52,7 @@ def asserted() -> set[tuple[str, str]]:
             if isinstance(function, ast.FunctionDef):
                 types = {arg.arg: ast.unparse(arg.annotation or arg) for arg in function.args.args}
                 for parameter, operation in ASSERTION.findall(ast.unparse(function)):
-                    found.add((types.get(parameter, ""), operation))
+                    found.add((FACE.sub(r"\1]", types.get(parameter, "")), operation))
     return found
 
 
