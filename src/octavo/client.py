@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
-    from octavo.cache import Cache, Codec, Compression, Local
+    from octavo.cache import Cache, Codec, Compression, Local, Pages
+    from octavo.cache.fetching import HttpClient
     from octavo.doctor import Report
     from octavo.engine.aio import AsyncEngine
     from octavo.engine.command import Engine
@@ -108,6 +109,33 @@ class Octavo(Job[M]):
         from octavo.cache.layout import Layout  # noqa: PLC0415
 
         return Cache(self._engine, Layout(self._prefix, name, tag), ttl=ttl, **options)
+
+    def pages(
+        self,
+        name: str,
+        *,
+        ttl: float | timedelta = 10,
+        grace: float | timedelta = 0,
+        timeout: float | timedelta = 10,
+        max_bytes: int = 10_000_000,
+        compress: Method | Compression | None = None,
+        client: HttpClient | None = None,
+        tag: str | None = None,
+    ) -> Pages[M]:
+        """Return the cache of web pages of that name. See `octavo.cache.Pages`."""
+        from octavo.cache import Pages  # noqa: PLC0415 - jobs load at first use
+        from octavo.cache.layout import Layout  # noqa: PLC0415
+
+        return Pages(
+            self._engine,
+            Layout(f"{self._prefix}:pages", name, tag),
+            ttl=ttl,
+            grace=grace,
+            timeout=timeout,
+            max_bytes=max_bytes,
+            compress=compress,
+            client=client,
+        )
 
     @overload
     def batch(

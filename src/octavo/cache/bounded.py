@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import Generic, TypeVar
 
+from octavo.engine.fork import mind_forks
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -55,6 +57,7 @@ class Bounded(Generic[K, V]):
         self._ghosts: OrderedDict[int, None] = OrderedDict()  # hashes, to keep no key alive
         # Reentrant: the garbage collector may run a finalizer in here that comes back.
         self._lock = RLock()
+        mind_forks(self)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -97,6 +100,13 @@ class Bounded(Generic[K, V]):
                 queue.clear()
             dropped, self._entries, self._bytes = self._entries, {}, 0
         del dropped  # see `set`
+
+    def after_fork(self) -> None:
+        """In a forked child: forget everything, which another thread may have been changing."""
+        self._lock = RLock()
+        self._bytes = 0
+        self._entries = {}
+        self._small, self._main, self._ghosts = OrderedDict(), OrderedDict(), OrderedDict()
 
     def _is_full(self, size: int) -> bool:
         return len(self._entries) >= self._max_entries or self._bytes + size > self._max_bytes

@@ -27,14 +27,14 @@ from octavo.cache.layout import key_bytes, refresh_key, value_key
 from octavo.cache.making import Maker
 from octavo.cache.many import ManyFiller
 from octavo.cache.naming import CallKeys
-from octavo.cache.options import Options, Seconds, millis, number, share, tag_names
+from octavo.cache.options import Options, Seconds, millis, number, several, share, tag_names
 from octavo.cache.reading import Found, Reader, entry
 from octavo.cache.records import Entry, Info, Lease, Local, Stats
 from octavo.cache.scripts import INVALIDATE
 from octavo.cache.state import State, fresh_nonce, tag_ttl
 from octavo.cache.writing import Key, Scope, Writer
 from octavo.engine.batch import Collector
-from octavo.engine.codec import Coder
+from octavo.engine.codec import Coder, read_int
 from octavo.engine.command import MISSING, Async, Command, Job, M, Sync, answer, flow, operation
 
 if TYPE_CHECKING:
@@ -126,13 +126,18 @@ class Cache(Job[M], Generic[M, V]):
         if local is not None:
             self._state.keep_local(local)
         self._bypass = on_error == "bypass"
-        self._reader = Reader(self._state, self._coder, local)
-        self._scope = Scope(self._state, batch=isinstance(engine, Collector))
+        batch = isinstance(engine, Collector)
+        # Operations of a batch are answered in their order, by the server.
+        self._reader = Reader(self._state, self._coder, None if batch else local)
+        self._scope = Scope(self._state, batch=batch, bypass=self._bypass)
         self._writer = Writer(self._scope, self._reader, self._coder)
         maker = Maker(self._state, self._coder)
         self._filler = Filler(self._state, self._reader, maker, bypass=self._bypass)
         self._many = ManyFiller(self._state, self._reader, maker, self._filler, bypass=self._bypass)
-        self._near = None if local is None else self._reader.near
+        # Who is near enough to be refreshed early has to be looked at more closely.
+        near = local is not None and not batch and not self._options.beta
+        self._near = self._reader.near if near else None
+        self._batch = batch
         self._timed = bool(self._options.grace or self._options.beta or local is not None)
 
     # Reading
@@ -152,21 +157,26 @@ class Cache(Job[M], Generic[M, V]):
         if self._near is not None and fn is None and (value := self._near(key)) is not MISSING:
             return answer(value)
         head = self._state.nonces.head()
-        if head is None:
-            return self._scope.under(lambda head: self._get(head, key, fn, default))
-        return self._get(head, key, fn, default)
+        if head is not None and not self._batch:
+            return self._get(head, key, fn, default)
+        key_bytes(key)
+        if fn is not None and not callable(fn):
+            raise TypeError(f"fn must be callable, not {fn!r}")
+        return self._scope.reading(lambda head: self._get(head, key, fn, default), lambda: default)
 
     def _get(
         self, head: bytes, key: Key, fn: Callable[[bytes], Any] | None, default: Any
     ) -> Command[Any]:
         name = value_key(head, key)
+        if fn is not None and not callable(fn):
+            raise TypeError(f"fn must be callable, not {fn!r}")
         state, reader = self._state, self._reader
         if reader.tier is not None:
             reader.remember(key, name)
             if (item := reader.glance(name)) is not None:
                 state.local_hits += 1
                 value = reader.own(item)
-                return answer(value if fn is None else fn(_raw(value, item.frame)))
+                return answer(value if fn is None else fn(frames.payload_of(item.frame, value)))
         if state.broken and self._bypass and state.leaves((name,)) == "yes":
             state.bypassed += 1
             return answer(default)
@@ -184,7 +194,7 @@ class Cache(Job[M], Generic[M, V]):
             value = reader.fresh(found)
             if found.kind != "hit":
                 return default
-            return value if fn is None else fn(_raw(value, found.frame))
+            return value if fn is None else fn(frames.payload_of(found.frame, value))
 
         return reader.look(name, recover=self._bypass).map(restored)
 
@@ -203,7 +213,8 @@ class Cache(Job[M], Generic[M, V]):
                 return answer(entry(self._reader.found(item)))
             return self._reader.look(name, recover=self._bypass).map(self._seen)
 
-        return self._scope.under(look)
+        key_bytes(key)
+        return self._scope.reading(look, lambda: Entry(None, "bypass"))
 
     def _seen(self, found: Found) -> Entry[V]:
         if found.kind == "stale":
@@ -220,7 +231,7 @@ class Cache(Job[M], Generic[M, V]):
     @operation
     def get_int(self, key: Key) -> Command[int | None]:
         """Return a value as an integer; None if there is none."""
-        return self._restored(key, int)
+        return self._restored(key, read_int)
 
     @operation
     def get_float(self, key: Key) -> Command[float | None]:
@@ -233,7 +244,8 @@ class Cache(Job[M], Generic[M, V]):
         return self._restored(key, bytes)
 
     def _restored(self, key: Key, fn: Callable[[bytes], Any]) -> Command[Any]:
-        return self._scope.under(lambda head: self._get(head, key, fn, None))
+        key_bytes(key)
+        return self._scope.reading(lambda head: self._get(head, key, fn, None), lambda: None)
 
     @operation
     def get_many(self, keys: Iterable[str]) -> Command[dict[str, V]]:
@@ -262,7 +274,7 @@ class Cache(Job[M], Generic[M, V]):
             timed = self._timed or self._state.timed
             return reader.look_many(self._scope.grouped(far), timed=timed).map(read)
 
-        return self._scope.under(look)
+        return self._scope.reading(look, dict)
 
     # Writing
 
@@ -287,6 +299,8 @@ class Cache(Job[M], Generic[M, V]):
         self, values: Mapping[str, V], *, ttl: Seconds | None = None, tags: Iterable[str] = ()
     ) -> Command[None]:
         """Store many values, one after another: not atomic."""
+        if not isinstance(values, Mapping):
+            raise TypeError(f"values must be a mapping of keys to values, not {values!r}")
         pairs = list(values.items())
         lasts, names = self._lasts(ttl), tag_names(tags)
         return self._writer.set(pairs, *lasts, names) if pairs else answer(None)
@@ -338,7 +352,8 @@ class Cache(Job[M], Generic[M, V]):
     def store(self, data: V, *, ttl: Seconds | None = None) -> Command[str]:
         """Store a value under a fresh random key, and return the key."""
         key = str(uuid.uuid4())
-        return self._writer.set([(key, data)], *self._lasts(ttl), ()).map(lambda _: key)
+        stored = self._writer.set([(key, data)], *self._lasts(ttl), (), parameter="data")
+        return stored.map(lambda _: key)
 
     # All at once
 
@@ -397,6 +412,7 @@ class Cache(Job[M], Generic[M, V]):
             look = self._reader.look(name, recover=False)
             return Command((), (), lambda replies: _info(name, replies), parts=(*both, look))
 
+        key_bytes(key)
         return self._scope.under(ask)
 
     @operation
@@ -647,19 +663,10 @@ class Cache(Job[M], Generic[M, V]):
 
 
 def _keys(keys: Iterable[str]) -> list[str]:
-    if isinstance(keys, str | bytes):
-        raise TypeError(f"keys must be several keys, not the one text {keys!r}")
-    several = list(dict.fromkeys(keys))
-    for key in several:
-        key_bytes(key)
-    return several
-
-
-def _raw(value: Any, frame: frames.Frame | None) -> bytes:
-    """Return the bytes that `fn` gets of a value."""
-    if frame is None or type(value) in (str, bytes, int, float) or frame.coding > 15:
-        return frames.plain(value)
-    return bytes(frame.payload)
+    listed = several("keys", keys)
+    for key in listed:
+        key_bytes(key, "keys")
+    return list(dict.fromkeys(listed))
 
 
 def _by_bytes(made: Mapping[str, Any]) -> dict[bytes, Any]:

@@ -2,12 +2,14 @@
 -- KEYS[1] value: {value} (string)
 -- KEYS[2] refresh: {value}:l (string)
 -- ARGV[1] before: the first bytes of what the key must still hold
--- ARGV[2] lease: what the refresh lease holds if it is ours, which then ends
+-- ARGV[2] lease: what the lease holds if it is still ours
 -- ARGV[3] entry: what to store
 -- ARGV[4] ttl: milliseconds
 -- returns 1 if stored, else 0
 local stands = redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) == ARGV[1]
-local ours = redis.call('GET', KEYS[2]) == ARGV[2]
+local refreshes = ARGV[1] ~= ARGV[2]
+local ours = refreshes and redis.call('GET', KEYS[2]) == ARGV[2]
+if refreshes and not ours then stands = false end
 if stands then redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) end
 if ours then redis.call('UNLINK', KEYS[2]) end
 return stands and 1 or 0

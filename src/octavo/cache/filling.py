@@ -22,7 +22,14 @@ import msgspec
 
 from octavo.cache import frame as frames
 from octavo.cache.layout import value_key
-from octavo.cache.making import UNABLE, claiming, new_lease, refresh_lease
+from octavo.cache.making import (
+    UNABLE,
+    claiming,
+    forcing,
+    new_lease,
+    refresh_lease,
+    refuse_to_wait_for_itself,
+)
 from octavo.cache.reading import OUT_OF_REACH, Found, entry
 from octavo.engine.command import Command, Signal, Sleep, Spawn, WaitFor
 from octavo.errors import FactoryTimeout
@@ -45,6 +52,8 @@ _AFTER_FAILURE = 1.0
 """Seconds for which nobody anywhere tries to refresh what could not be refreshed."""
 _FIRST_POLL, _LONGEST_POLL = 0.01, 0.25
 """Seconds between two looks at another's lease, where its end is not told."""
+_MOST_REFRESHES = 64
+"""Refreshes that go on in a process at once while stale values are served."""
 _LONGEST_WAIT = 5.0
 """Seconds between two looks at another's lease, where its end is told."""
 
@@ -81,6 +90,7 @@ class Filler:
     async def obtain(self, want: Want) -> Entry[Any]:
         """Return what is there, or what the factory makes."""
         state = self._state
+        refuse_to_wait_for_itself(state, want.key)
         while True:
             flight, mine = state.join(want.key)
             if mine:
@@ -92,20 +102,34 @@ class Filler:
                 return landed
 
     async def renew(self, want: Want) -> Any:
-        """Return what the factory makes now, whatever is there."""
-        head: bytes = self._state.nonces.head() or await self._state.ask_head()
+        """Return what the factory makes from now on, whatever is there or being made."""
+        state = self._state
+        refuse_to_wait_for_itself(state, want.key)
+        head: bytes = state.nonces.head() or await state.ask_head()
         name = value_key(head, want.key)
-        found = await self._reader.look(name, recover=self._bypass)
-        if found.usable and found.frame is None:
-            # An integer has no head of its own by which to tell it from the next one.
-            found = Found("void", data=found.data)
-        flight, mine = self._state.join((want.key, "refresh") if found.usable else want.key)
-        if mine and found.usable:
-            await self._run(self._refresh, flight, want, name, found, "refreshed")
-        elif mine:
-            await self._run(self._make, flight, want, name, found)
+        found = await self._reader.look(name, recover=False)
+        if found.usable and found.frame is not None:
+            lease = refresh_lease(state, name, found.data, "refreshed")
+        else:
+            lease = new_lease(state, name)
+        # By force: whoever has begun before does not store what it makes.
+        await forcing(lease, want.options.lease)
+        flight = state.fly((want.key, "refresh") if lease.place != name else want.key)
+        await self._run(self._make_under, flight, want, lease)
         landed = await self._landed(flight, want)
         return await self.value(want) if landed is None else landed.value
+
+    async def _make_under(self, flight: Flight, want: Want, lease: Lease) -> None:
+        name = want.key if lease.place == lease.name else (want.key, "refresh")
+        try:
+            made = await self._maker.make([want.key], want.factory, want.options, lease)
+        except BaseException as error:
+            self._state.land(name, flight, error=error)
+            if lease.how != "created":
+                await self._maker.give_up(lease)
+            self._pass_on(flight, error)
+        else:
+            self._state.land(name, flight, made.entry("refreshed"), again=made.again)
 
     async def _fly(self, flight: Flight, want: Want) -> Entry[Any] | None:
         state = self._state
@@ -126,9 +150,24 @@ class Filler:
         """Run a step by itself, or here if the caller is a thread that waits for it anyway."""
         want: Want = args[1]
         if self._state.common.tasks or want.options.timeout is not None:
-            await Spawn(step, *args)
+            await self._spawn(step, *args)
         else:
             await step(*args)
+
+    async def _spawn(self, step: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        flight: Flight = args[0]
+        flight.apart = True
+        try:
+            await Spawn(step, *args)
+        except BaseException as error:
+            self._state.land(args[1].key, flight, error=error)
+            raise
+
+    @staticmethod
+    def _pass_on(flight: Flight, error: BaseException) -> None:
+        """Raise what interrupts this very thread or task, rather than the factory."""
+        if not isinstance(error, Exception) and not (flight.apart and flight.error is error):
+            raise error
 
     async def _landed(self, flight: Flight, want: Want) -> Entry[Any] | None:
         """Return what came of a flight; None means to start over."""
@@ -194,7 +233,8 @@ class Filler:
         if not stale and not _is_early(found, options):
             return found
         waits = stale and options.soft_timeout != 0
-        if not waits and (state.quiet.get(name) or 0.0) > monotonic():
+        quiet = (state.quiet.get(name) or 0.0) > monotonic()
+        if not waits and (quiet or state.refreshing >= _MOST_REFRESHES):
             return found
         flight, mine = state.join((want.key, "refresh"))
         if mine:
@@ -202,18 +242,32 @@ class Filler:
             if waits and options.soft_timeout is None:
                 await self._run(self._refresh, flight, want, name, found, how)
             else:
-                await Spawn(self._refresh, flight, want, name, found, how)
-        if not waits:
-            return found
+                await self._spawn(self._refresh, flight, want, name, found, how)
+        return await self._waited_for(flight, want, name, found) if waits else found
+
+    async def _waited_for(self, flight: Flight, want: Want, name: bytes, found: Found) -> Found:
+        """Return what takes the place of a stale value in time, or the stale value."""
+        options = want.options
+        until = monotonic() + (
+            options.lease if options.soft_timeout is None else options.soft_timeout
+        )
+        left = None if options.soft_timeout is None else options.soft_timeout
         try:
-            if flight.over or await WaitFor(state.landing(flight), options.soft_timeout):
-                fresh = flight.outcome()
-                if fresh is not None:
-                    return Found("hit", fresh.value, fresh=fresh.ttl or 0.0)
+            if not flight.over and not await WaitFor(self._state.landing(flight), left):
+                return found
+            fresh = flight.outcome()
         except Exception as error:
             if not options.stale_on_error:
                 raise
             log.info("octavo serves a stale value, since its factory failed: %r", error)
+            return found
+        if fresh is not None:
+            return Found("hit", fresh.value, fresh=fresh.ttl or 0.0)
+        # Another process is making it.
+        while (left := until - monotonic()) > 0:
+            now = await self.wait_for(name, but=found.data, seconds=left)
+            if now.data != found.data:
+                return now if now.usable else found
         return found
 
     async def _refresh(
@@ -223,22 +277,24 @@ class Filler:
         state = self._state
         lease = refresh_lease(state, name, found.data, how)
         flown = (want.key, "refresh")
+        state.refreshing += 1
         try:
             if not await self._may_refresh(lease, want.options):
                 state.land(flown, flight)
                 return
-            made = await self._maker.make(want.factory, want.options, lease)
+            made = await self._maker.make([want.key], want.factory, want.options, lease)
         except BaseException as error:
             state.quiet.set(name, monotonic() + _AFTER_FAILURE)
             waited_for = flight.landed is not None
             state.land(flown, flight, error=error)
             await self._maker.give_up(lease, _AFTER_FAILURE)
-            if not isinstance(error, Exception):
-                raise
+            self._pass_on(flight, error)
             if not waited_for:
                 log.warning("octavo could not refresh a value: its factory failed: %r", error)
         else:
             state.land(flown, flight, made.entry("refreshed"), again=made.again)
+        finally:
+            state.refreshing -= 1
 
     async def _may_refresh(self, lease: Lease, options: Options) -> bool:
         """Take the lease of a value that is there, if it is still there and nobody has it."""
@@ -271,11 +327,10 @@ class Filler:
             if found.usable:
                 state.land(want.key, flight, entry(found), again=self._reader.again(found))
                 return
-            made = await self._maker.make(want.factory, want.options, lease)
+            made = await self._maker.make([want.key], want.factory, want.options, lease)
         except BaseException as error:
             state.land(want.key, flight, error=error)
-            if not isinstance(error, Exception):
-                raise
+            self._pass_on(flight, error)
         else:
             got = made.entry("created" if lease else "bypass")
             state.land(want.key, flight, got, again=made.again)
@@ -309,28 +364,33 @@ class Filler:
         self._state.bypassed += 1
         return Found("bypass")
 
-    async def wait_for(self, name: bytes) -> Found:
-        """Wait until a key holds no lease, of whoever it is; return what it holds then."""
+    async def wait_for(self, name: bytes, *, but: bytes = b"", seconds: float = math.inf) -> Found:
+        """Wait until a key holds no lease, and nothing that begins as `but`; return what it holds.
+
+        Or what it holds when the time is over, or when the lease should have ended.
+        """
         tracker = self._state.tracker
-        pause = _FIRST_POLL
+        until, pause = monotonic() + seconds, _FIRST_POLL
         while True:
             changed, ticket = Signal(), tracker.ticket()
             tracker.wait_for(name, changed)
             try:
                 found = await self._reader.watch(name, ticket)
-                if found.kind != "leased":
+                same = found.kind == "leased" or (found.usable and found.data == but)
+                left = until - monotonic()
+                if not same or left <= 0:
                     return found
                 # The end of a lease that nobody renews is not told before somebody looks.
-                ends = found.fresh + 0.001
+                ends = found.fresh + 0.001 if found.kind == "leased" else _LONGEST_WAIT
                 if ticket.link is not None:
-                    await WaitFor(changed, min(ends, _LONGEST_WAIT))
+                    await WaitFor(changed, min(ends, left, _LONGEST_WAIT))
                 else:
-                    await Sleep(min(ends, random.uniform(pause / 2, pause)))  # noqa: S311 - jitter
+                    await Sleep(min(ends, left, random.uniform(pause / 2, pause)))  # noqa: S311
                     pause = min(2 * pause, _LONGEST_POLL)
             finally:
                 tracker.wait_no_more(name, changed)
             found = await self._reader.look(name, recover=False)
-            if found.kind != "leased":
+            if found.kind != "leased" and not (found.usable and found.data == but):
                 return found
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from octavo.cache.records import WRITTEN, Written
-from octavo.engine.codec import Coder
+from octavo.engine.codec import Coder, unpack
 from octavo.errors import DecodeError
 
 LEASE, ENTRY, EXTENDED = 0x00, 0x02, 0x03
@@ -103,6 +103,8 @@ def read(data: bytes) -> Frame:
         if kind == EXTENDED:
             (length,) = _LENGTH.unpack_from(data, SIZE)
             end = SIZE + _LENGTH.size + length
+            if len(data) < end:
+                raise DecodeError("stored bytes are an entry cut short")
             tags = _read_tags(memoryview(data)[SIZE + _LENGTH.size : end])
         elif kind != ENTRY:
             raise DecodeError(f"stored bytes begin with {data[:1]!r}, unknown to this version")
@@ -125,6 +127,13 @@ def owner(data: bytes) -> str:
 def plain(value: Any) -> bytes:
     """Return a text, bytes or a number as other programs read them; the digits of an integer."""
     return _plain.encode("value", value)[1]
+
+
+def payload_of(frame: Frame | None, value: Any) -> bytes:
+    """Return the bytes that a value's codec has written; of a number or a text, what it says."""
+    if frame is None or type(value) in (str, bytes, int, float):
+        return plain(value)
+    return unpack(frame.coding, frame.payload)
 
 
 def is_integer(data: bytes) -> bool:

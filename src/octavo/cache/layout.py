@@ -65,16 +65,16 @@ class Layout:
         return b"%b:%b:{." % (self._values, generation)
 
 
-def key_bytes(key: str | bytes) -> bytes:
-    """Return the bytes of a user's key, or refuse it."""
+def key_bytes(key: str | bytes, parameter: str = "key") -> bytes:
+    """Return the bytes of a user's key, or refuse it by the parameter's name."""
     if not isinstance(key, (str, bytes)):
-        raise TypeError(f"key must be a str or bytes, not {key!r}")
+        raise TypeError(f"{parameter} must be a str or bytes, not {key!r}")
     if not key:
-        raise ValueError("key must not be empty")
+        raise ValueError(f"{parameter} must not be empty")
     try:
         return key.encode() if isinstance(key, str) else key
     except UnicodeEncodeError:
-        raise ValueError(f"key is not valid Unicode text: {key!r}") from None
+        raise ValueError(f"{parameter} is not valid Unicode text: {key!r}") from None
 
 
 def value_key(head: bytes, key: str | bytes) -> bytes:

@@ -54,6 +54,7 @@ class Fill:
 
 
 _current: ContextVar[Fill] = ContextVar("octavo.cache.fill")
+_making: ContextVar[frozenset[object]] = ContextVar("octavo.cache.making", default=frozenset())
 
 
 def current_fill() -> Fill:
@@ -66,6 +67,12 @@ def current_fill() -> Fill:
         return _current.get()
     except LookupError:
         raise RuntimeError("current_fill() is for factories that a cache runs") from None
+
+
+def refuse_to_wait_for_itself(state: State, key: bytes) -> None:
+    """Raise if it is the factory of this very key that asks for it, which would wait for ever."""
+    if (state.identity, key) in _making.get():
+        raise RuntimeError(f"the factory of {key!r} asks for the value that it is making")
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -131,10 +138,12 @@ class Maker:
         self._state = state
         self._coder = coder
 
-    async def make(self, factory: Callable[[], Any], options: Options, lease: Lease | None) -> Made:
+    async def make(
+        self, keys: list[bytes], factory: Callable[[], Any], options: Options, lease: Lease | None
+    ) -> Made:
         """Run a factory and store what it makes; without a lease nothing is stored."""
         try:
-            run = await self.run(factory, options, [lease] if lease else [])
+            run = await self.run(keys, factory, options, [lease] if lease else [])
             if lease is None:
                 return Made(run.value)
             made = await self.framed(run, options, lease)
@@ -156,20 +165,25 @@ class Maker:
         return made
 
     async def run(
-        self, factory: Callable[..., Any], options: Options, leases: list[Lease], *args: object
+        self,
+        keys: list[bytes],
+        factory: Callable[..., Any],
+        options: Options,
+        leases: list[Lease],
     ) -> Run:
-        """Run a factory while its leases are renewed."""
+        """Run a factory for some keys while its leases are renewed."""
         before = await self._nonces(options) if leases else None
         fill = Fill(options)
         context = copy_context()
         context.run(_current.set, fill)
+        making = _making.get() | {(self._state.identity, key) for key in keys}
+        context.run(_making.set, making)
         renewals = [ending(lease, options.lease) for lease in leases]
         renew = Command((), (), list, parts=tuple(renewals))
         began = monotonic()
         try:
             value = await CallUser[Any](
                 factory,
-                *args,
                 context=context,
                 meanwhile=(lambda: renew) if leases else None,
                 every=options.lease / 3,
@@ -276,6 +290,12 @@ def claiming(lease: Lease, found: Found, seconds: float) -> Command[bytes | None
         return CLAIM((lease.place,), (found.data, lease.data, lasts), read)
     words = (b"SET", lease.place, lease.data, b"NX", b"GET", b"PX", b"%d" % lasts)
     return Command(words, (lease.place,), read, idempotent=True)
+
+
+def forcing(lease: Lease, seconds: float) -> Command[object]:
+    """Return the Command that takes a lease from whoever has it, or a value's place."""
+    words = (b"SET", lease.place, lease.data, b"PX", b"%d" % math.ceil(seconds * 1000))
+    return Command(words, (lease.place,), bool, idempotent=True)
 
 
 def ending(lease: Lease, seconds: float) -> Command[int]:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from octavo.cache.layout import value_key
-from octavo.cache.making import UNABLE, Made, claiming, ending, new_lease, storing
+from octavo.cache.making import (
+    UNABLE,
+    Made,
+    claiming,
+    ending,
+    new_lease,
+    refuse_to_wait_for_itself,
+    storing,
+)
 from octavo.cache.reading import Found, entry
 from octavo.engine.command import Command, WaitFor
 
@@ -53,6 +62,7 @@ class ManyFiller:
             mine: dict[bytes, Flight] = {}
             others: dict[bytes, Flight] = {}
             for key in missing:
+                refuse_to_wait_for_itself(state, key)
                 flight, own = state.join(key)
                 (mine if own else others)[key] = flight
             try:
@@ -147,7 +157,8 @@ class ManyFiller:
         """Run the factory, and store what it makes of the keys whose leases there are."""
         made: dict[bytes, Made] = {}
         try:
-            run = await self._maker.run(factory, options, list(leases.values()), keys)
+            step = partial(factory, keys)
+            run = await self._maker.run(keys, step, options, list(leases.values()))
             run.cost //= len(keys)
             for key, value in run.value.items():
                 made[key] = Made(value)

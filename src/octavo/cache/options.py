@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+
+from octavo.engine.keys import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+T = TypeVar("T")
 Seconds = float | timedelta
 
 _LONGEST = 100 * 365 * 86_400
@@ -82,10 +85,18 @@ def share(parameter: str, value: object) -> float:
 
 
 def tag_names(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of tags, each once; refuse a single text."""
-    if isinstance(tags, str | bytes):
-        raise TypeError(f"tags must be several names, not the one text {tags!r}")
-    return tuple(dict.fromkeys(tags))
+    """Return the names of tags, each once, or refuse them."""
+    return tuple(dict.fromkeys(check_name("tags", tag) for tag in several("tags", tags)))
+
+
+def several(parameter: str, values: Iterable[T]) -> list[T]:
+    """Return several values; refuse a single text, and what is not several of anything."""
+    if isinstance(values, str | bytes):
+        raise TypeError(f"{parameter} must be several, not the one text {values!r}")
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"{parameter} must be several, not {values!r}") from None
 
 
 def _or_none(parameter: str, value: object) -> float | None:

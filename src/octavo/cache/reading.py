@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import chain, repeat
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from octavo.engine.codec import Coder
     from octavo.engine.tracking import Link, Ticket
     from octavo.errors import OctavoError
+
+T = TypeVar("T")
 
 Kind = Literal["hit", "local", "stale", "miss", "leased", "void", "bypass", "unsure"]
 
@@ -133,7 +135,8 @@ class Reader:
 
     def found(self, item: Item) -> Found:
         """Return what the tier has as if it had just been found."""
-        return Found("local", self.own(item), item.frame, fresh=item.until - monotonic())
+        head = b"" if item.frame is None else item.frame.head
+        return Found("local", self.own(item), item.frame, head, item.until - monotonic())
 
     def again(self, found: Found) -> Callable[[], Any] | None:
         """Return what gives another caller an object of its own; None where one does for all."""
@@ -149,7 +152,7 @@ class Reader:
         if data is None:
             self.state.misses += 1
             return None
-        if data and data[0] == ENTRY:
+        if len(data) >= SIZE and data[0] == ENTRY:
             try:
                 value = self.decode(data[1], memoryview(data)[SIZE:])
             except DecodeError:
@@ -273,6 +276,27 @@ class Reader:
         """Whether the tags' nonces are known for certain to be the entry's."""
         held, tag = self.state.nonces.nonce, self.state.layout.tag
         return all(held(tag(name)) == nonce for name, nonce in frame.tags.items())
+
+    def judge(
+        self, there: bytes, valid: Command[T], void: Callable[[bytes], Command[T]]
+    ) -> Command[T]:
+        """Return what is to be done about an entry, given its head and its tags.
+
+        Args:
+            there: the head and the tags; empty for what has none.
+            valid: what to do if the entry is good, as far as its tags go.
+            void: what to do if it is not, given its first bytes.
+        """
+        try:
+            frame = frames.read(there) if there else None
+        except DecodeError:
+            return void(there[:SIZE])
+        if frame is None or not frame.tags or self._valid(frame):
+            return valid
+        head, voided = frame.head, self.voided
+        asked = self.ask(Found("unsure", frame=frame))
+        follow = lambda nonces: void(head) if voided(frame, nonces) else valid  # noqa: E731
+        return msgspec.structs.replace(cast("Any", asked), then=follow)
 
     def ask(self, found: Found) -> Command[dict[bytes, bytes | None]]:
         """Return the Command that reads the nonces of an entry's tags."""

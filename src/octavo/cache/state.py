@@ -41,14 +41,17 @@ class Flight:
 
     Attributes:
         landed: set at its end; made when somebody first waits.
+        apart: whether it is flown by itself, and not by one of those who wait for it.
+        over: whether it has ended.
         entry: the outcome; None means that whoever waits starts over.
         error: what the factory raised.
         again: gives another waiter an object of its own.
     """
 
-    __slots__ = ("again", "entry", "error", "landed", "over", "traceback")
+    __slots__ = ("again", "apart", "entry", "error", "landed", "over", "traceback")
 
     def __init__(self) -> None:
+        self.apart = False
         self.landed: Signal | None = None
         self.over = False
         self.entry: Entry[Any] | None = None
@@ -135,6 +138,7 @@ class State:
         self.common = common
         self.layout = layout
         self.tracker = common.tracker
+        self.identity = f"{common.topology.target} {layout.base}"
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.nonces = Nonces(layout.generation, self.cleared)
         self.tracker.attach(self.nonces)
@@ -145,6 +149,7 @@ class State:
         self.stays: Bounded[bytes, float] = Bounded(_TAGS)
         self.quiet: Bounded[bytes, float] = Bounded(10_000)
         self.broken: dict[Endpoint | None, Breaker] = {}
+        self.refreshing = 0
         self.hits = self.local_hits = self.stale = self.misses = self.joined = 0
         self.created = self.rejected = self.failed = self.bypassed = self.undecodable = 0
         self._begin()
@@ -288,6 +293,12 @@ class State:
                 flight.landed = Signal()
         return flight, False
 
+    def fly(self, name: FlightName) -> Flight:
+        """Return a new flight under a name, whoever flies there already."""
+        with self._lock:
+            self.flights[name] = flight = Flight()
+        return flight
+
     def landing(self, flight: Flight) -> Signal:
         """Return the signal of its end."""
         with self._lock:
@@ -308,7 +319,7 @@ class State:
     ) -> None:
         """End a flight; only the first end counts.
 
-        Without an entry, and without an error of the kind that is everyone's (a cancellation is
+        Without an entry, and without an error of the kind that is everyone's (an interrupt is
         not), whoever waits starts over.
         """
         with self._lock:
@@ -317,7 +328,7 @@ class State:
             if flight.over:
                 return
             flight.entry, flight.again = entry, again
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) or (flight.apart and isinstance(error, SystemExit)):
                 flight.error, flight.traceback = error, error.__traceback__
             flight.over = True
             landed = flight.landed

@@ -1,14 +1,14 @@
--- touch.lua: give an entry another time to live
+-- touch.lua: give a value another time to live
 -- KEYS[1] value: {value} (string)
 -- ARGV[1] ttl: milliseconds
--- returns 1 if there is an entry, else 0
-local kind = redis.call('GETRANGE', KEYS[1], 0, 0)
-if kind == '' or kind == '\0' then return 0 end
+-- returns nil if there is none, else the head and the tags of the entry; empty for no entry
+-- @include entry.lua
+local kind, head = look(KEYS[1])
+if kind == 'none' or kind == 'lease' then return false end
 local ttl = tonumber(ARGV[1])
-if kind == '\2' or kind == '\3' then
-  local grace = struct.unpack('>I8', redis.call('GETRANGE', KEYS[1], 19, 26))
+if kind == 'entry' then
   redis.call('SETRANGE', KEYS[1], 11, struct.pack('>I8', ttl))
-  ttl = ttl + grace
+  ttl = ttl + struct.unpack('>I8', string.sub(head, 20, 27))
 end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ttl))
-return 1
+return head or ''

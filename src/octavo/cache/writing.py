@@ -8,10 +8,11 @@ import msgspec
 
 from octavo.cache import frame as frames
 from octavo.cache.layout import key_bytes, value_key
-from octavo.cache.reading import Found
+from octavo.cache.reading import OUT_OF_REACH
 from octavo.cache.scripts import ADD, INCR, TOUCH
 from octavo.engine.command import Command, answer
 from octavo.engine.keys import slot
+from octavo.errors import WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,16 +33,47 @@ class Scope:
 
     Args:
         state: what the cache shares.
-        batch: whether operations are collected, and cannot be tried under a guess.
+        batch: whether operations are collected: what depends on the generation is then made when
+            they are sent.
+        bypass: whether reads miss when the server is out of reach.
     """
 
-    def __init__(self, state: State, *, batch: bool) -> None:
+    def __init__(self, state: State, *, batch: bool, bypass: bool) -> None:
         self.state = state
         self._batch = batch
+        self._bypass = bypass
         self._cluster = state.common.topology.target.kind == "cluster"
 
     def under(self, build: Callable[[bytes], Command[T]]) -> Command[T]:
         """Return what `build` makes of the keys' head in this generation."""
+        if self._batch:
+            return Command((), (), _as_it_is, build=lambda: self._now(build))
+        return self._now(build)
+
+    def reading(self, build: Callable[[bytes], Command[T]], missed: Callable[[], T]) -> Command[T]:
+        """Return the same for an operation that misses when the server is out of reach."""
+        state, generation = self.state, (self.state.layout.generation,)
+
+        def bypassed() -> T:
+            state.bypassed += 1
+            return missed()
+
+        def lost(error: OctavoError) -> T:
+            if not isinstance(error, OUT_OF_REACH):
+                raise error
+            state.lost(generation)
+            return bypassed()
+
+        def read() -> Command[T]:
+            if state.nonces.head() is not None or not self._bypass:
+                return self._now(build)
+            if state.broken and state.leaves(generation) == "yes":
+                return answer(bypassed())
+            return msgspec.structs.replace(self._now(build), recover=lost)
+
+        return Command((), (), _as_it_is, build=read) if self._batch else read()
+
+    def _now(self, build: Callable[[bytes], Command[T]]) -> Command[T]:
         state = self.state
         head = state.nonces.head()
         if head is not None:
@@ -115,10 +147,18 @@ class Writer:
         self._coder = coder
 
     def set(
-        self, pairs: list[tuple[Any, Any]], ttl: int, grace: int, tags: tuple[str, ...]
+        self,
+        pairs: list[tuple[Any, Any]],
+        ttl: int,
+        grace: int,
+        tags: tuple[str, ...],
+        *,
+        parameter: str = "value",
     ) -> Command[None]:
         """Return the Command that stores values."""
-        framed = [(key, self._framing(value, ttl, grace)) for key, value in pairs]
+        for key, _ in pairs:
+            key_bytes(key)
+        framed = [(key, self._framing(value, ttl, grace, parameter)) for key, value in pairs]
 
         def write(head: bytes, nonces: frames.Tags) -> Command[None]:
             sets: list[Command[None]] = []
@@ -136,6 +176,7 @@ class Writer:
         self, key: Key, value: Any, ttl: int, grace: int, tags: tuple[str, ...]
     ) -> Command[bool]:
         """Return the Command that stores a value if there is none."""
+        key_bytes(key)
         data_for = self._framing(value, ttl, grace)
         reader = self._reader
 
@@ -145,16 +186,11 @@ class Writer:
 
             def adding(void: bytes) -> Command[bool]:
                 def judge(there: bytes | None) -> Command[bool]:
-                    if there is None or there[0] != frames.EXTENDED or void:
+                    if there is None or void:
                         return answer(there is None)
-                    found = Found("unsure", frame=frames.read(there), data=there[: frames.SIZE])
-                    return _then(reader.ask(found), lambda nonces: again(found, nonces))
+                    return reader.judge(there, answer(value=False), adding)
 
                 return _then(ADD((name,), (data, stays, void), _as_it_is), judge)
-
-            def again(found: Found, nonces: dict[bytes, bytes | None]) -> Command[bool]:
-                void = found.frame is not None and reader.voided(found.frame, nonces)
-                return adding(found.data) if void else answer(value=False)
 
             return self._scope.changing([key], adding(b""))
 
@@ -162,6 +198,8 @@ class Writer:
 
     def delete(self, keys: list[Any]) -> Command[int]:
         """Return the Command that deletes values; the result is how many keys held anything."""
+        for key in keys:
+            key_bytes(key)
 
         def delete(head: bytes) -> Command[int]:
             names = [value_key(head, key) for key in keys]
@@ -177,9 +215,17 @@ class Writer:
 
     def touch(self, key: Key, ttl: int) -> Command[bool]:
         """Return the Command that gives an entry another ttl."""
+        key_bytes(key)
 
         def touch(head: bytes) -> Command[bool]:
-            return self._scope.changing([key], TOUCH((value_key(head, key),), (ttl,), bool))
+            def judge(there: bytes | None) -> Command[bool]:
+                if there is None:
+                    return answer(value=False)
+                # That a void entry goes later than it would have hurts nobody.
+                return self._reader.judge(there, answer(value=True), lambda _: answer(value=False))
+
+            touched = TOUCH((value_key(head, key),), (ttl,), _as_it_is)
+            return self._scope.changing([key], _then(touched, judge))
 
         return self._scope.under(touch)
 
@@ -190,16 +236,33 @@ class Writer:
         if abs(n) > _MOST:
             raise ValueError(f"n must fit in 64 bits, not {n!r}")
 
+        key_bytes(key)
+
         def add(head: bytes) -> Command[int]:
-            return self._scope.changing([key], INCR((value_key(head, key),), (sign * n, ttl), int))
+            name = value_key(head, key)
+
+            def adding(void: bytes) -> Command[int]:
+                def judge(reply: list[Any]) -> Command[int]:
+                    added, there = reply
+                    if added:
+                        return answer(int(there))
+                    return self._reader.judge(there, refused, adding)
+
+                return _then(INCR((name,), (sign * n, ttl, void), _as_it_is), judge)
+
+            def refuse() -> int:
+                raise WrongType("WRONGTYPE the key holds no plain integer")
+
+            refused = Command[int]((), (), int, local=refuse)
+            return self._scope.changing([key], adding(b""))
 
         return self._scope.under(add)
 
     def _framing(
-        self, value: Any, ttl: int, grace: int
+        self, value: Any, ttl: int, grace: int, parameter: str = "value"
     ) -> Callable[[frames.Tags], tuple[bytes, int]]:
         """Return what makes the bytes to store, and for how long, of the tags' nonces."""
-        coding, payload = self._coder.encode("value", value)
+        coding, payload = self._coder.encode(parameter, value)
 
         def data_for(tags: frames.Tags) -> tuple[bytes, int]:
             if type(value) is int and not tags:

@@ -29,6 +29,7 @@ from octavo.engine.command import (
     Spawn,
     WaitFor,
     not_an_effect,
+    uncoupled,
 )
 from octavo.engine.fork import mind_forks
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete
@@ -641,6 +642,11 @@ class AsyncEngine:
                 except OctavoError as error:
                     log.info("octavo could not act in time: %r", error)
             return await work
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not work.cancelled() or task is None or task.cancelling():
+                raise
+            raise RuntimeError(f"{call.function!r} was cancelled") from None
         finally:
             work.cancel()
 
@@ -739,7 +745,7 @@ async def _called(call: CallUser[Any]) -> Any:
     ):
         return await function(*call.args)
     # The thread sees the task's context variables.
-    result = await asyncio.to_thread(function, *call.args)
+    result = await asyncio.to_thread(uncoupled, call)
     return await result if inspect.isawaitable(result) else result
 
 

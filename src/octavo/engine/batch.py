@@ -49,6 +49,11 @@ class Parcel:
     def start(self, deadline: float) -> Sequence[Parcel]:
         """Begin; return what has to be sent for it."""
         self._deadline = deadline
+        try:
+            self.build()
+        except Exception as error:  # noqa: BLE001 - it is the operation's error now
+            self.pending.reject(error)
+            return ()
         local = self.command.local
         if local is not None and (value := local()) is not MISSING:
             self.pending.resolve(value)
@@ -59,6 +64,11 @@ class Parcel:
         self._left = len(parts)
         self._parts = parts
         return [more for part in parts for more in part.start(deadline)]
+
+    def build(self) -> None:
+        """Make the command, if that had to wait until it is sent."""
+        while self.command.build is not None:
+            self.command = self.command.build()
 
     @property
     def tracked(self) -> bool:
@@ -298,6 +308,8 @@ class Collector:
     def openings(self) -> list[Parcel]:
         """Return what has to be carried before `finish`: in an atomic batch, what goes first."""
         noted = self._parcels if self._atomic and self._parcels else []
+        for parcel in noted:
+            parcel.build()
         return [Opening(parcel) for parcel in noted if parcel.command.opening]
 
     def finish(self) -> tuple[list[Parcel], list[Parcel]]:
@@ -309,13 +321,13 @@ class Collector:
         noted, self._parcels = self._parcels or [], None
         if not self._atomic or not noted:
             return noted, noted
+        left = [parcel for parcel in noted if not parcel.pending.done]
         if (failed := _first_error(noted)) is not None:
-            for parcel in noted:
-                if not parcel.pending.done:
-                    parcel.pending.reject(failed)
+            for parcel in left:
+                parcel.pending.reject(failed)
             return noted, []
-        _check_one_slot(noted)
-        return noted, [Transaction(noted)]
+        _check_one_slot(left)
+        return noted, [Transaction(left)] if left else []
 
 
 def _check_one_slot(parcels: list[Parcel]) -> None:

@@ -104,8 +104,11 @@ class Compression(msgspec.Struct, frozen=True):
         return packed
 
 
-def _unpack(number: int, payload: Buffer) -> bytes:
-    method = _DECOMPRESSORS[number]
+def unpack(coding: int, payload: Buffer) -> bytes:
+    """Return a payload as it was before it was compressed."""
+    if not coding >> 4:
+        return bytes(payload)
+    method = _DECOMPRESSORS[coding >> 4]
     start = getattr(import_module(method.module), method.decompressor)
     for limit in _UNPACKED_LIMITS:
         decompressor = start()
@@ -273,7 +276,7 @@ class Coder:
         try:
             if read is None:
                 read = self._reader_of_packed(coding)
-                payload = _unpack(coding >> 4, payload)
+                payload = unpack(coding, payload)
             return read(payload)
         except DecodeError:
             raise
@@ -296,7 +299,8 @@ def _write_int(value: int) -> bytes:
         return str(Decimal(value)).encode()
 
 
-def _read_int(payload: Buffer) -> int:
+def read_int(payload: Buffer) -> int:
+    """Return the int of decimal digits, however many; ValueError for anything else."""
     try:
         return int(payload)
     except ValueError:
@@ -323,7 +327,7 @@ class _Scalar(NamedTuple):
 _SCALARS = {
     RAW: _Scalar(bytes, bytes, bytes),
     TEXT: _Scalar(str, str.encode, _read_text),
-    INT: _Scalar(int, _write_int, _read_int),
+    INT: _Scalar(int, _write_int, read_int),
     FLOAT: _Scalar(float, _write_float, float),
 }
 _SCALAR_WRITERS: dict[type, tuple[int, Write]] = {

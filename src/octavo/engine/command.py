@@ -85,6 +85,8 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
             gets their results as a list. The first error among them is this one's.
         opening: it only finds out what its follow-up needs to know. An atomic batch sends it
             first, and the follow-up in the transaction.
+        build: makes the command when it is sent, if what it says depends on what is known by
+            then; in its place are no words. Only a batch waits so long.
         tracked: for a read whose result is kept: the last command is sent so that the server
             tells when the key has changed, if the tickets' node has a link.
     """
@@ -101,6 +103,7 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     then: Callable[[T], Command[T] | None] | None = None
     parts: tuple[Command[Any], ...] = ()
     opening: bool = False
+    build: Callable[[], Command[T]] | None = None
     tracked: tuple[Ticket, ...] = ()
 
     @property
@@ -110,7 +113,9 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
     def map(self, change: Callable[[T], Any]) -> Command[Any]:
         """Return the same command with another result."""
-        local, recover, then = self.local, self.recover, self.then
+        local, recover, then, build = self.local, self.recover, self.then, self.build
+        if build is not None:
+            return msgspec.structs.replace(self, build=lambda: build().map(change))
 
         def answered() -> Any:
             value = MISSING if local is None else local()
@@ -191,6 +196,14 @@ class CallUser(Effect[T]):
         self.context = copy_context() if context is None else context
         self.meanwhile = meanwhile
         self.every = every
+
+
+def uncoupled(call: CallUser[Any]) -> Any:
+    """Call the user's function; what would end the flow that called it is another error."""
+    try:
+        return call.function(*call.args)
+    except StopIteration as stop:
+        raise RuntimeError(f"{call.function!r} raised StopIteration") from stop
 
 
 class Spawn(Effect[None]):

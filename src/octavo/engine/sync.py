@@ -6,9 +6,9 @@ import os
 import select
 import socket
 import struct
+import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +27,7 @@ from octavo.engine.command import (
     Spawn,
     WaitFor,
     not_an_effect,
+    uncoupled,
 )
 from octavo.engine.fork import mind_forks
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from octavo.engine.tracking import Loan
 
 _READ_SIZE = 65_536
-_THREADS = 32
-"""Flows that may go on by themselves at once; further ones wait their turn."""
 _TRUSTED_IDLE = 1.0
 """Seconds after which an idle connection is looked at before it is used."""
 
@@ -214,7 +213,6 @@ class SyncEngine:
         self._connect_timeout = connect_timeout
         self._telemetry = telemetry
         self._nodes: dict[Endpoint, Node] = {}
-        self._threads: ThreadPoolExecutor | None = None
         self._beats = Beats()
         self._closed = False
         mind_forks(self)
@@ -466,7 +464,7 @@ class SyncEngine:
                 return awaited.signal.wait(awaited.timeout)
             case CallUser():
                 with self._meanwhile(name, awaited):
-                    return awaited.context.run(awaited.function, *awaited.args)
+                    return awaited.context.run(uncoupled, awaited)
             case Spawn():
                 return self._spawn(name, awaited)
             case _:
@@ -479,10 +477,13 @@ class SyncEngine:
 
     def _spawn(self, name: str, spawn: Spawn) -> None:
         self._check_open()
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="octavo")
-        steps = spawn.method(*spawn.args)
-        self._threads.submit(copy_context().run, self._drive, name, steps)
+        context = copy_context()
+
+        def run() -> None:
+            context.run(self._drive, name, spawn.method(*spawn.args))
+
+        # A daemon: what nobody waits for must not keep the interpreter from ending.
+        threading.Thread(target=run, name="octavo-flow", daemon=True).start()
 
     def open(self) -> None:
         """Reach the server, starting the embedded one."""
@@ -495,13 +496,10 @@ class SyncEngine:
         for node in nodes.values():
             node.close()
         self.common.tracker.close()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
         self.topology.close()
 
     def after_fork(self) -> None:
         """In a forked child: leave the parent's connections and threads alone."""
-        self._threads = None
         self._beats = Beats()
         nodes, self._nodes = self._nodes, {}
         for node in nodes.values():

@@ -392,7 +392,8 @@ class Tracker:
 
     def attach(self, store: Store) -> None:
         """Have changed keys removed from a store, for as long as it lives."""
-        self._stores.add(store)
+        with self._lock:
+            self._stores.add(store)
 
     def ticket(self) -> Ticket:
         """Return a ticket for a read that is about to set out."""
