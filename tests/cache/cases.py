@@ -71,3 +71,10 @@ def warm(cache: Any) -> None:
 def raw(server: Server, key: str) -> Any:
     """Return a client of the node that has a key, which gives replies as bytes."""
     return redis_py(server.node_of(key).unix_url, decode_responses=False)
+
+
+def pttl(server: Server, key: str) -> int:
+    """Return the milliseconds that a key still has, as the server knows them."""
+    with raw(server, key) as client:
+        stays: int = client.pttl(key)
+    return stays

@@ -109,6 +109,7 @@ def test_a_write_runs_once_and_says_that_its_outcome_is_unknown(
     assert direct.get("count") in (5, 8, 2, None)
 
 
+@pytest.mark.parametrize("face", ["sync", "async"])  # a batch asks the server
 @pytest.mark.parametrize("change", ["set", "delete", "clear", "invalidate_tags", "touch"])
 def test_after_a_write_whose_reply_was_lost_nobody_here_sees_the_old_value(
     change: str, connect: Connect, proxy: WireProxy, direct: Any
