@@ -59,7 +59,7 @@ class Face(ABC):
     client: Any
 
     @abstractmethod
-    def operate(self, make: Callable[[Any], Any], name: str, *args: Any, **kwargs: Any) -> Any:
+    def operate(self, make: Callable[[Any], Any], name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call an operation of the job that `make` makes of a client."""
 
     def finish(self, value: Any) -> Any:
@@ -81,14 +81,14 @@ class SyncFace(Face):
     def __init__(self, url: str, options: dict[str, Any], _loop: LoopThread) -> None:
         self.client = octavo.connect(url, **options)
 
-    def operate(self, make: Callable[[Any], Any], name: str, *args: Any, **kwargs: Any) -> Any:
+    def operate(self, make: Callable[[Any], Any], name: str, /, *args: Any, **kwargs: Any) -> Any:
         return getattr(make(self.client), name)(*args, **kwargs)
 
 
 class BatchFace(SyncFace):
     """Collects each operation in a batch of its own. A flow, which has no batch form, is called."""
 
-    def operate(self, make: Callable[[Any], Any], name: str, *args: Any, **kwargs: Any) -> Any:
+    def operate(self, make: Callable[[Any], Any], name: str, /, *args: Any, **kwargs: Any) -> Any:
         with self.client.batch(raise_on_error=False) as batch:
             pending = getattr(make(batch), name)(*args, **kwargs)
         return pending.result()
@@ -101,7 +101,7 @@ class AsyncFace(Face):
         self._loop = loop
         self.client = octavo.connect_async(url, **options)
 
-    def operate(self, make: Callable[[Any], Any], name: str, *args: Any, **kwargs: Any) -> Any:
+    def operate(self, make: Callable[[Any], Any], name: str, /, *args: Any, **kwargs: Any) -> Any:
         return self.finish(getattr(make(self.client), name)(*args, **kwargs))
 
     def finish(self, value: Any) -> Any:
@@ -157,7 +157,7 @@ class Uniform:
             return partial(self._call, attribute, name)
         return self._wrap(attribute, lambda of: getattr(of, name))
 
-    def _call(self, function: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, function: Callable[..., Any], name: str, /, *args: Any, **kwargs: Any) -> Any:
         value = self._face.finish(function(*args, **kwargs))
         return self._wrap(value, lambda of: getattr(of, name)(*args, **kwargs))
 

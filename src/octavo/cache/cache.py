@@ -128,7 +128,8 @@ class Cache(Job[M], Generic[M, V]):
         self._bypass = on_error == "bypass"
         batch = isinstance(engine, Collector)
         # Operations of a batch are answered in their order, by the server.
-        self._reader = Reader(self._state, self._coder, None if batch else local)
+        kind = self._state.kind((type, codec, compress))
+        self._reader = Reader(self._state, self._coder, None if batch else local, kind)
         self._scope = Scope(self._state, batch=batch, bypass=self._bypass)
         self._writer = Writer(self._scope, self._reader, self._coder)
         maker = Maker(self._state, self._coder)
@@ -172,7 +173,7 @@ class Cache(Job[M], Generic[M, V]):
             raise TypeError(f"fn must be callable, not {fn!r}")
         state, reader = self._state, self._reader
         if reader.tier is not None:
-            reader.remember(key, name)
+            reader.remember(key, name, head)
             if (item := reader.glance(name)) is not None:
                 state.local_hits += 1
                 value = reader.own(item)
@@ -387,7 +388,7 @@ class Cache(Job[M], Generic[M, V]):
         needed = self._options.ttl + self._options.grace
 
         def invalidated(_: object = None) -> None:
-            self._state.cleared()
+            self._state.flights.forget_all()
             self._state.tracker.changed(keys)
 
         def failed(error: OctavoError) -> None:
@@ -518,7 +519,8 @@ class Cache(Job[M], Generic[M, V]):
             FactoryTimeout: the factory took longer than `timeout`.
             TypeError: the factory is async and this is sync code, or the value cannot be stored.
         """
-        if self._near is not None and (value := self._near(key)) is not MISSING:
+        if self._near is not None and (value := self._near(key)) is not MISSING and not options:
+            self._check(factory)
             return soon(value) if self._common.tasks else value
         want = self._wanting(key, factory, options)
         return self._drive("cache.get_or_create", self._filler.value, want)
@@ -598,6 +600,9 @@ class Cache(Job[M], Generic[M, V]):
         )
 
         def decorator(function: Callable[P, T]) -> Cached[P, T]:
+            if isinstance(function, staticmethod | classmethod):
+                kind = type(function).__name__
+                raise TypeError(f"cached goes below {kind}, on the function itself")
             self._check(function)
             keys = CallKeys(function, key=key, name=name, ignore=ignore, version=version)
             return Cached(function, keys, chosen, ways)
@@ -616,7 +621,7 @@ class Cache(Job[M], Generic[M, V]):
         if maxlen < 1:
             raise ValueError(f"maxlen must be at least 1, not {maxlen!r}")
         # Checkers know these on a certain face only.
-        record = partial(getattr(self, "_record"), maxlen)  # noqa: B009
+        record: Callable[..., Any] = partial(getattr(self, "_record"), maxlen)  # noqa: B009
         history, tasks = getattr(self, "history"), self._common.tasks  # noqa: B009
         return lambda function: record_calls(function, record, history, tasks=tasks)
 

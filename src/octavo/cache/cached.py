@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
+from octavo.cache.calls import mark_async
 from octavo.cache.filling import Want
 from octavo.engine.command import MISSING
 
@@ -61,6 +63,8 @@ class Cached(Generic[P, T]):
         self._keys = keys
         self._options = options
         self._cache, self._obtain, self._renew, self._near, self._tasks = ways
+        if self._tasks:
+            mark_async(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what is cached for these arguments, or what the function returns."""
@@ -117,14 +121,10 @@ class Bound:
 
     def __init__(self, cached: Cached[..., Any], instance: Any) -> None:
         self.__wrapped__ = cached.original
-        self.original = partial(cached.original, instance)
-        self.key = partial(cached.key, instance)
-        self.get = partial(cached.get, instance)
-        self.refresh = partial(cached.refresh, instance)
-        self.invalidate = partial(cached.invalidate, instance)
-        self.info = partial(cached.info, instance)
         self._cached = cached
         self._instance = instance
+        if inspect.iscoroutinefunction(cached.original):
+            mark_async(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what is cached for these arguments, or what the method returns."""
@@ -133,3 +133,11 @@ class Bound:
     def set(self, value: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Store a value for a call."""
         return self._cached.set(value, self._instance, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return one of the cached function's methods, bound; or what else it has."""
+        attribute = getattr(self._cached, name)
+        return partial(attribute, self._instance) if name in _BOUND else attribute
+
+
+_BOUND = ("get", "info", "invalidate", "key", "original", "refresh")

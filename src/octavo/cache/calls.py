@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import msgspec
@@ -73,9 +75,22 @@ class Replay(msgspec.Struct, frozen=True):
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling a function gives a coroutine."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an object whose call is a coroutine
+    return (
+        inspect.iscoroutinefunction(function)
+        or hasattr(function, "_is_coroutine")
+        or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object whose call is a coroutine
+        )
     )
+
+
+def mark_async(function: object) -> None:
+    """Have frameworks see that calling an object gives a coroutine."""
+    # On Python 3.11 there is only the mark that `asyncio.iscoroutinefunction` looks at.
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(cast("Any", function))
+    else:
+        cast("Any", function)._is_coroutine = cast("Any", asyncio.coroutines)._is_coroutine  # noqa: SLF001
 
 
 def qualified_name(function: Callable[..., Any]) -> str:

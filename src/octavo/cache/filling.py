@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -31,17 +32,19 @@ from octavo.cache.making import (
     refuse_to_wait_for_itself,
 )
 from octavo.cache.reading import OUT_OF_REACH, Found, entry
+from octavo.cache.records import Entry
 from octavo.engine.command import Command, Signal, Sleep, Spawn, WaitFor
 from octavo.errors import FactoryTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
+    from octavo.cache.flights import Flight
     from octavo.cache.making import Lease, Maker
     from octavo.cache.options import Options
     from octavo.cache.reading import Reader
-    from octavo.cache.records import Entry, Written
-    from octavo.cache.state import Flight, State
+    from octavo.cache.records import Written
+    from octavo.cache.state import State
     from octavo.errors import OctavoError
 
 log = logging.getLogger("octavo")
@@ -56,6 +59,10 @@ _MOST_REFRESHES = 64
 """Refreshes that go on in a process at once while stale values are served."""
 _LONGEST_WAIT = 5.0
 """Seconds between two looks at another's lease, where its end is told."""
+
+
+Got = tuple[Entry[Any], Callable[[], Any] | None]
+"""What a caller gets, and what gives another caller an object of its own."""
 
 
 class Want(msgspec.Struct):
@@ -92,7 +99,7 @@ class Filler:
         state = self._state
         refuse_to_wait_for_itself(state, want.key)
         while True:
-            flight, mine = state.join(want.key)
+            flight, mine = state.flights.join(self._reader.kind, want.key)
             if mine:
                 landed = await self._fly(flight, want)
             else:
@@ -114,37 +121,39 @@ class Filler:
             lease = new_lease(state, name)
         # By force: whoever has begun before does not store what it makes.
         await forcing(lease, want.options.lease)
-        flight = state.fly((want.key, "refresh") if lease.place != name else want.key)
+        flown = want.key if lease.place == name else (want.key, "refresh")
+        flight = state.flights.fly(self._reader.kind, flown)
         await self._run(self._make_under, flight, want, lease)
         landed = await self._landed(flight, want)
         return await self.value(want) if landed is None else landed.value
 
     async def _make_under(self, flight: Flight, want: Want, lease: Lease) -> None:
-        name = want.key if lease.place == lease.name else (want.key, "refresh")
         try:
             made = await self._maker.make([want.key], want.factory, want.options, lease)
-        except BaseException as error:
-            self._state.land(name, flight, error=error)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
+            self._state.flights.land(flight, error=error)
             if lease.how != "created":
                 await self._maker.give_up(lease)
             self._pass_on(flight, error)
         else:
-            self._state.land(name, flight, made.entry("refreshed"), again=made.again)
+            self._state.flights.land(flight, made.entry("refreshed"), again=made.again)
 
     async def _fly(self, flight: Flight, want: Want) -> Entry[Any] | None:
         state = self._state
         try:
             name, found = await self._look(want.key)
             if found.usable:
-                found = await self._kept_fresh(want, name, found)
-                got = entry(found)
-                state.land(want.key, flight, got, again=self._reader.again(found))
+                got, again = entry(found), self._reader.again(found)
+                fresh = await self._kept_fresh(want, name, found)
+                if fresh is not None:
+                    got, again = fresh
+                state.flights.land(flight, got, again=again)
                 return got
         except BaseException as error:
-            state.land(want.key, flight, error=error)
+            state.flights.land(flight, error=error)
             raise
         await self._run(self._make, flight, want, name, found)
-        return await self._landed(flight, want)
+        return await self._landed(flight, want) or flight.own
 
     async def _run(self, step: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Run a step by itself, or here if the caller is a thread that waits for it anyway."""
@@ -160,7 +169,7 @@ class Filler:
         try:
             await Spawn(step, *args)
         except BaseException as error:
-            self._state.land(args[1].key, flight, error=error)
+            self._state.flights.land(flight, error=error)
             raise
 
     @staticmethod
@@ -173,7 +182,7 @@ class Filler:
         """Return what came of a flight; None means to start over."""
         seconds = want.options.timeout
         left = None if seconds is None else want.since + seconds - monotonic()
-        if not flight.over and not await WaitFor(self._state.landing(flight), left):
+        if not flight.over and not await WaitFor(self._state.flights.landing(flight), left):
             raise FactoryTimeout(f"the factory has taken longer than {seconds:g} seconds")
         return flight.outcome()
 
@@ -181,34 +190,41 @@ class Filler:
 
     async def _look(self, key: bytes) -> tuple[bytes, Found]:
         state, reader = self._state, self._reader
-        head = state.nonces.head()
-        sure = head is not None
-        head = head or state.last
+        sure = state.nonces.head()
+        head = sure or state.last
         name = b"" if head is None else value_key(head, key)
         if state.broken and await self._left_alone(name):
             return name, Found("bypass")
-        if sure and reader.tier is not None:
-            reader.remember(key, name)
+        if sure is not None and reader.tier is not None:
+            reader.remember(key, name, sure)
             if (item := reader.glance(name)) is not None:
                 state.local_hits += 1
                 return name, reader.found(item)
         try:
-            found = await reader.look(name, recover=False) if sure else None
-            if found is None and name:
-                # In one wave with the question whether the generation is still the same.
-                look = reader.look(name, recover=False)
-                head, found = await Command((), (), tuple, parts=(state.ask_head(), look))
-            elif found is None:
-                head = await state.ask_head()
-            if not sure and head is not None and value_key(head, key) != name:
-                name = value_key(head, key)
+            if sure is not None:
                 found = await reader.look(name, recover=False)
+            else:
+                name, found = await self._find(key, name)
         except OUT_OF_REACH as error:
             if not self._bypass:
                 raise
             found = reader.bypass(error)
-        assert found is not None  # noqa: S101 - for checkers
         state.count(found.kind)
+        return name, found
+
+    async def _find(self, key: bytes, tried: bytes) -> tuple[bytes, Found]:
+        """Look at a key whose generation is not known for certain."""
+        found: Found | None = None
+        ask = self._state.ask_head()
+        if tried:
+            # In one wave with the question whether the generation is still the same.
+            look = self._reader.look(tried, recover=False)
+            head, found = await Command((), (), tuple, parts=(ask, look))
+        else:
+            head = await ask
+        name = value_key(head, key)
+        if found is None or name != tried:
+            found = await self._reader.look(name, recover=False)
         return name, found
 
     async def _left_alone(self, name: bytes) -> bool:
@@ -226,49 +242,47 @@ class Filler:
 
     # A value that is there
 
-    async def _kept_fresh(self, want: Want, name: bytes, found: Found) -> Found:
-        """Return what is there, or what takes its place if that is worth waiting for."""
+    async def _kept_fresh(self, want: Want, name: bytes, found: Found) -> Got | None:
+        """Return what takes the place of what is there, if that is worth waiting for."""
         state, options = self._state, want.options
         stale = found.kind == "stale"
         if not stale and not _is_early(found, options):
-            return found
+            return None
         waits = stale and options.soft_timeout != 0
         quiet = (state.quiet.get(name) or 0.0) > monotonic()
         if not waits and (quiet or state.refreshing >= _MOST_REFRESHES):
-            return found
-        flight, mine = state.join((want.key, "refresh"))
+            return None
+        flight, mine = state.flights.join(self._reader.kind, (want.key, "refresh"))
         if mine:
             how: Written = "refreshed" if stale else "early"
             if waits and options.soft_timeout is None:
                 await self._run(self._refresh, flight, want, name, found, how)
             else:
                 await self._spawn(self._refresh, flight, want, name, found, how)
-        return await self._waited_for(flight, want, name, found) if waits else found
+        return await self._waited_for(flight, options, name, found) if waits else None
 
-    async def _waited_for(self, flight: Flight, want: Want, name: bytes, found: Found) -> Found:
-        """Return what takes the place of a stale value in time, or the stale value."""
-        options = want.options
-        until = monotonic() + (
-            options.lease if options.soft_timeout is None else options.soft_timeout
-        )
-        left = None if options.soft_timeout is None else options.soft_timeout
+    async def _waited_for(
+        self, flight: Flight, options: Options, name: bytes, found: Found
+    ) -> Got | None:
+        """Return what takes the place of a stale value in time."""
+        soft = options.soft_timeout
+        until = monotonic() + (options.lease if soft is None else soft)
         try:
-            if not flight.over and not await WaitFor(self._state.landing(flight), left):
-                return found
+            if not flight.over and not await WaitFor(self._state.flights.landing(flight), soft):
+                return None
             fresh = flight.outcome()
         except Exception as error:
             if not options.stale_on_error:
                 raise
             log.info("octavo serves a stale value, since its factory failed: %r", error)
-            return found
+            return None
         if fresh is not None:
-            return Found("hit", fresh.value, fresh=fresh.ttl or 0.0)
-        # Another process is making it.
-        while (left := until - monotonic()) > 0:
-            now = await self.wait_for(name, but=found.data, seconds=left)
-            if now.data != found.data:
-                return now if now.usable else found
-        return found
+            return fresh, flight.again
+        # Another process is making it, or has made it.
+        now = await self.wait_for(name, but=found.data, seconds=until - monotonic())
+        if not now.usable or now.data == found.data:
+            return None
+        return entry(now), self._reader.again(now)
 
     async def _refresh(
         self, flight: Flight, want: Want, name: bytes, found: Found, how: Written
@@ -276,23 +290,22 @@ class Filler:
         """Put a new value in the place of one that is there, if nobody else is doing so."""
         state = self._state
         lease = refresh_lease(state, name, found.data, how)
-        flown = (want.key, "refresh")
         state.refreshing += 1
         try:
             if not await self._may_refresh(lease, want.options):
-                state.land(flown, flight)
+                state.flights.land(flight)
                 return
             made = await self._maker.make([want.key], want.factory, want.options, lease)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
             state.quiet.set(name, monotonic() + _AFTER_FAILURE)
             waited_for = flight.landed is not None
-            state.land(flown, flight, error=error)
+            state.flights.land(flight, error=error)
             await self._maker.give_up(lease, _AFTER_FAILURE)
             self._pass_on(flight, error)
             if not waited_for:
                 log.warning("octavo could not refresh a value: its factory failed: %r", error)
         else:
-            state.land(flown, flight, made.entry("refreshed"), again=made.again)
+            state.flights.land(flight, made.entry("refreshed"), again=made.again)
         finally:
             state.refreshing -= 1
 
@@ -304,7 +317,7 @@ class Filler:
                 (b"SET", lease.place, lease.data, b"NX", b"PX", lasts),
                 (lease.place, lease.name),
                 tuple,
-                behind=(b"GETRANGE", lease.name, b"0", b"%d" % (frames.SIZE - 1)),
+                behind=(b"GETRANGE", lease.name, b"0", b"%d" % (frames.MARK - 1)),
             )
         except UNABLE as error:
             log.info("octavo could not refresh a value: %s", error)
@@ -325,15 +338,17 @@ class Filler:
             if found.kind != "bypass":
                 lease, found = await self._claim(name, found, want.options)
             if found.usable:
-                state.land(want.key, flight, entry(found), again=self._reader.again(found))
+                state.flights.land(flight, entry(found), again=self._reader.again(found))
                 return
             made = await self._maker.make([want.key], want.factory, want.options, lease)
-        except BaseException as error:
-            state.land(want.key, flight, error=error)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
+            state.flights.land(flight, error=error)
             self._pass_on(flight, error)
         else:
-            got = made.entry("created" if lease else "bypass")
-            state.land(want.key, flight, got, again=made.again)
+            flight.own = made.entry("created" if lease else "bypass")
+            # Who has joined since the key was changed must not be given what was made before.
+            got = flight.own if made.stands else None
+            state.flights.land(flight, got, again=made.again)
 
     async def _claim(
         self, name: bytes, found: Found, options: Options
@@ -354,13 +369,17 @@ class Filler:
                 else:
                     found = await self._reader.look(name, recover=False)
         except UNABLE as error:
+            await self._maker.give_up(lease)
             if not self._bypass:
                 raise
             return None, self._unable(error, name)
+        except BaseException:
+            await self._maker.give_up(lease)
+            raise
 
     def _unable(self, error: OctavoError, name: bytes) -> Found:
         if isinstance(error, OUT_OF_REACH):
-            self._state.lost((name,))
+            self._state.lost((name,), error)
         self._state.bypassed += 1
         return Found("bypass")
 

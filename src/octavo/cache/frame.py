@@ -27,6 +27,8 @@ from octavo.errors import DecodeError
 LEASE, ENTRY, EXTENDED = 0x00, 0x02, 0x03
 HEAD = struct.Struct(">BBB8sQQI")
 SIZE = HEAD.size
+MARK = 11
+"""The first bytes of an entry, by which it is told from any other."""
 _LENGTH = struct.Struct(">H")
 _LONGEST_COST = 2**32 - 1
 
@@ -41,7 +43,7 @@ class Frame(NamedTuple):
     """An entry that was read.
 
     Attributes:
-        head: its first bytes, by which it is told from any other.
+        mark: its first bytes, by which it is told from any other.
         coding: how the payload is written.
         written: how it came to be.
         ttl: milliseconds.
@@ -51,7 +53,7 @@ class Frame(NamedTuple):
         payload: the value.
     """
 
-    head: bytes
+    mark: bytes
     coding: int
     written: Written
     ttl: int
@@ -111,7 +113,7 @@ def read(data: bytes) -> Frame:
         written: Written = WRITTEN[how]
     except (struct.error, IndexError, msgspec.DecodeError) as error:
         raise DecodeError(f"stored bytes are no entry: {error}") from error
-    return Frame(data[:SIZE], coding, written, ttl, grace, cost, tags, memoryview(data)[end:])
+    return Frame(data[:MARK], coding, written, ttl, grace, cost, tags, memoryview(data)[end:])
 
 
 def lease(mark: bytes, owner: str) -> bytes:

@@ -37,6 +37,7 @@ class Layout:
 
     Attributes:
         base: what the keys of its nonces begin with.
+        values: what the keys of its values begin with, in any generation.
         generation: the key of the nonce that all values' keys have in them.
         changes: the key of the nonce that changes with every invalidation of tags.
     """
@@ -46,7 +47,7 @@ class Layout:
         self.generation = f"{self.base}:generation".encode()
         self.changes = f"{self.base}:changes".encode()
         values = f"{prefix}:cache:{name_part(name)}" if tag is None else self.base
-        self._values = values.encode()
+        self.values = f"{values}:".encode()
 
     def tag(self, tag: str) -> bytes:
         """Return the key of a tag's nonce."""
@@ -62,7 +63,7 @@ class Layout:
 
     def head(self, generation: bytes) -> bytes:
         """Return what the keys of a generation's values begin with."""
-        return b"%b:%b:{." % (self._values, generation)
+        return b"%b%b:{." % (self.values, generation)
 
 
 def key_bytes(key: str | bytes, parameter: str = "key") -> bytes:

@@ -100,6 +100,7 @@ class Made(msgspec.Struct):
         value: the value.
         data: what to store; None for a value that is not to be stored.
         stays: milliseconds to store it for.
+        stands: whether nothing has changed its key since its factory began, as far as is known.
         again: gives another caller an object of its own; None where one does for all.
     """
 
@@ -108,6 +109,7 @@ class Made(msgspec.Struct):
     stays: int = 0
     ttl: float = 0.0
     tags: tuple[str, ...] = ()
+    stands: bool = True
     again: Callable[[], Any] | None = None
 
     def entry(self, outcome: Outcome) -> Entry[Any]:
@@ -144,22 +146,21 @@ class Maker:
         """Run a factory and store what it makes; without a lease nothing is stored."""
         try:
             run = await self.run(keys, factory, options, [lease] if lease else [])
-            if lease is None:
-                return Made(run.value)
             made = await self.framed(run, options, lease)
+            if lease is None:
+                return made
         except BaseException:
             if lease is not None and lease.how == "created":
                 await self.give_up(lease)
             raise
         if made.data is None:
-            await self.give_up(lease)
+            made.stands &= await self.give_up(lease)
         else:
             try:
-                stored = await storing(lease, made)
+                made.stands = await storing(lease, made) == 1
+                self._state.rejected += not made.stands
             except UNABLE as error:
-                stored = 0
                 log.info("octavo could not store a value: %s", error)
-            self._state.rejected += not stored
             # This process's tier may have been filled with what the value takes the place of.
             self._state.tracker.changed((lease.name,))
         return made
@@ -194,12 +195,13 @@ class Maker:
         self._state.created += 1
         return Run(value, fill, math.ceil((monotonic() - began) * 1000), before)
 
-    async def give_up(self, lease: Lease, after: float = 0.0) -> None:
-        """End a lease, or leave it for some seconds so that nobody else takes it."""
+    async def give_up(self, lease: Lease, after: float = 0.0) -> bool:
+        """End a lease, or leave it for some seconds; return whether it was still ours."""
         try:
-            await ending(lease, after)
+            return await ending(lease, after) == 1
         except OctavoError as error:
             log.info("octavo could not end a lease, which ends by itself: %s", error)
+            return True
 
     async def _nonces(self, options: Options) -> dict[bytes, bytes] | None:
         layout = self._state.layout
@@ -208,22 +210,22 @@ class Maker:
         if held is not None:
             return held
         try:
-            nonces: dict[bytes, bytes] = await self._state.prepare(keys, options.stays)
+            nonces: dict[bytes, bytes] = await self._state.mint(keys, options.stays)
         except UNABLE as error:
             log.info("octavo does not store a value whose tags it cannot read: %s", error)
             return None
         return nonces
 
-    async def framed(self, run: Run, options: Options, lease: Lease) -> Made:
-        """Return what a factory has made as it is to be stored."""
+    async def framed(self, run: Run, options: Options, lease: Lease | None) -> Made:
+        """Return what a factory has made as it is to be stored, if there is a lease for it."""
         value, fill, before = run.value, run.fill, run.before
-        if not fill.store or before is None:
-            return Made(value)
+        if lease is None or not fill.store or before is None:
+            return self._unstored(value)
         ttl, grace = millis("ttl", fill.ttl), millis("grace", fill.grace, least=0)
         tags = await self._tags(tag_names(fill.tags), options, before, ttl + grace)
         if tags is None:
             self._state.rejected += 1
-            return Made(value)
+            return Made(value, stands=False)
         ttl = max(1, math.ceil(ttl * (1 - options.jitter * random.random())))  # noqa: S311
         coding, payload = self._coder.encode("value", value)
         made = Made(value, ttl=ttl / 1000, tags=tuple(tags))
@@ -244,12 +246,24 @@ class Maker:
         )
         return made
 
+    def _unstored(self, value: Any) -> Made:
+        """Return a value that is not stored, and of which all who wait get one of their own."""
+        made = Made(value)
+        try:
+            coding, payload = self._coder.encode("value", value)
+        except TypeError:
+            return made  # whatever it is, there is only the one
+        made.again = lambda: self._coder.decode(coding, payload)
+        return made
+
     async def _tags(
         self, names: tuple[str, ...], options: Options, before: dict[bytes, bytes], stays: int
     ) -> frames.Tags | None:
         """Return the nonces that tags had when the factory began; None if that is not known."""
         layout = self._state.layout
-        tags = {name: before[layout.tag(name)] for name in names if name in options.tags}
+        # Nonces that were to stay for less than the entry does now have to be made to stay.
+        known = options.tags if stays <= options.stays else ()
+        tags = {name: before[layout.tag(name)] for name in names if name in known}
         late = [name for name in names if name not in tags]
         if not late:
             return tags

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from octavo.cache.filling import Filler
 
     Factory = Callable[[list[bytes]], Any]
+    from octavo.cache.flights import Flight
     from octavo.cache.making import Lease, Maker
     from octavo.cache.options import Options
     from octavo.cache.reading import Reader
     from octavo.cache.records import Outcome
-    from octavo.cache.state import Flight, State
+    from octavo.cache.state import State
 
 log = logging.getLogger("octavo")
 
@@ -63,19 +64,19 @@ class ManyFiller:
             others: dict[bytes, Flight] = {}
             for key in missing:
                 refuse_to_wait_for_itself(state, key)
-                flight, own = state.join(key)
+                flight, own = state.flights.join(self._reader.kind, key)
                 (mine if own else others)[key] = flight
             try:
                 values |= await self._fly(mine, factory, options)
             except BaseException as error:
-                for key, flight in mine.items():
-                    state.land(key, flight, error=error)
+                for flight in mine.values():
+                    state.flights.land(flight, error=error)
                 raise
             # What the factory left out is missing for good.
             missing = list[bytes]()
             for key, flight in others.items():
                 state.joined += 1
-                await WaitFor(state.landing(flight))
+                await WaitFor(state.flights.landing(flight))
                 got = flight.outcome()
                 if got is None:
                     missing.append(key)
@@ -100,7 +101,7 @@ class ManyFiller:
                 for key, (_, each) in found.items():
                     if each.kind in ("hit", "local"):
                         values[key] = each.value
-                        state.land(key, mine[key], entry(each), again=self._reader.again(each))
+                        state.flights.land(mine[key], entry(each), again=self._reader.again(each))
                 left = [key for key in left if key not in values]
                 leases = await self._claim({key: found[key] for key in left}, options)
                 asked = list(leases)
@@ -111,12 +112,14 @@ class ManyFiller:
                 asked = left
             made = await self._make(asked, leases, factory, options) if asked else {}
             for key in asked:
-                if (got := made.get(key)) is None:
-                    state.land(key, mine[key])
+                if (got := made.get(key)) is None or not got.stands:
+                    if got is not None:
+                        values[key] = got.value
+                    state.flights.land(mine[key])
                 else:
                     values[key] = got.value
                     outcome: Outcome = "created" if key in leases else "bypass"
-                    state.land(key, mine[key], got.entry(outcome), again=got.again)
+                    state.flights.land(mine[key], got.entry(outcome), again=got.again)
             left = [key for key in left if key not in asked]
             if left:
                 await self._filler.wait_for(found[left[0]][0])
@@ -143,7 +146,12 @@ class ManyFiller:
         if not free:
             return {}
         claims = tuple(claiming(lease, found, options.lease) for lease, found in free.values())
-        replies: list[bytes | None] = await Command((), (), list, parts=claims)
+        try:
+            replies: list[bytes | None] = await Command((), (), list, parts=claims)
+        except BaseException:
+            # Some may have been taken all the same.
+            await self._end({key: lease for key, (lease, _) in free.items()}, {})
+            raise
         taken = zip(free.items(), replies, strict=True)
         return {key: lease for (key, (lease, _)), reply in taken if reply is None}
 
@@ -161,10 +169,8 @@ class ManyFiller:
             run = await self._maker.run(keys, step, options, list(leases.values()))
             run.cost //= len(keys)
             for key, value in run.value.items():
-                made[key] = Made(value)
-                if key in leases:
-                    one = msgspec.structs.replace(run, value=value)
-                    made[key] = await self._maker.framed(one, options, leases[key])
+                one = msgspec.structs.replace(run, value=value)
+                made[key] = await self._maker.framed(one, options, leases.get(key))
         finally:
             await self._end(leases, made)
         return made
@@ -183,4 +189,6 @@ class ManyFiller:
         except UNABLE as error:
             log.info("octavo could not store values: %s", error)
         else:
-            self._state.rejected += replies[: len(stores)].count(0)
+            for each, reply in zip(stored.values(), replies, strict=False):
+                each.stands = reply == 1
+                self._state.rejected += not each.stands

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 import msgspec
 
 from octavo.cache import frame as frames
-from octavo.cache.frame import ENTRY, LEASE, SIZE, Frame
+from octavo.cache.frame import ENTRY, LEASE, MARK, SIZE, Frame
 from octavo.cache.records import Entry
 from octavo.engine.codec import INT
 from octavo.engine.command import MISSING, Command
@@ -70,6 +70,7 @@ class Item(NamedTuple):
         until: when it is stale, by `time.monotonic()`.
         link: where its change would be told.
         frame: how it was stored.
+        kind: a number for the settings of who has decoded it.
     """
 
     coding: int
@@ -77,6 +78,7 @@ class Item(NamedTuple):
     until: float
     link: Link
     frame: Frame | None
+    kind: int
 
 
 MISS = Found("miss")
@@ -85,8 +87,9 @@ MISS = Found("miss")
 class Reader:
     """Looks at keys for one `Cache`."""
 
-    def __init__(self, state: State, coder: Coder, local: Local | None) -> None:
+    def __init__(self, state: State, coder: Coder, local: Local | None, kind: int) -> None:
         self.state = state
+        self.kind = kind
         self.decode: Callable[[int, Any], Any] = coder.decode
         self.tier = None if local is None else state.tier
         self._share = local is not None and local.share
@@ -99,7 +102,10 @@ class Reader:
         if self.tier is None or held is None:
             return MISSING
         _, link, names = held
-        name = names.get(key)
+        try:
+            name = names.get(key)
+        except TypeError:
+            return MISSING  # no key, as will be said where keys are looked at
         if name is None or monotonic() >= link.trusted_until:
             return MISSING
         item = self.glance(name)
@@ -113,18 +119,18 @@ class Reader:
         item: Item | None = None if self.tier is None else self.tier.get(name)
         if item is None:
             return None
-        _, _, until, link, frame = item
+        _, _, until, link, frame, kind = item
         now = monotonic()
-        if now >= until or now >= link.trusted_until:
+        if now >= until or now >= link.trusted_until or kind != self.kind:
             return None
         if frame is not None and frame.tags and not self._valid(frame):
             return None
         return item
 
-    def remember(self, key: str | bytes, name: bytes) -> None:
-        """Have `near` know the key of a value."""
+    def remember(self, key: str | bytes, name: bytes, head: bytes) -> None:
+        """Have `near` know the key of a value in the generation of this head."""
         held = self.state.nonces.held
-        if held is not None:
+        if held is not None and held[0] == head:
             if len(held[2]) >= _NAMES:
                 held[2].clear()
             held[2][key] = name
@@ -135,7 +141,7 @@ class Reader:
 
     def found(self, item: Item) -> Found:
         """Return what the tier has as if it had just been found."""
-        head = b"" if item.frame is None else item.frame.head
+        head = b"" if item.frame is None else item.frame.mark
         return Found("local", self.own(item), item.frame, head, item.until - monotonic())
 
     def again(self, found: Found) -> Callable[[], Any] | None:
@@ -185,6 +191,8 @@ class Reader:
             return found
 
         def read(reply: list[Any]) -> Found:
+            if self.state.broken:
+                self.state.reached((name,))
             stays, data = reply
             found = self._judge(data, stays)
             return found if found.kind == "unsure" else finish(found, None)
@@ -224,7 +232,7 @@ class Reader:
         """Return what a look has found whose node cannot be reached; raise any other error."""
         if not isinstance(error, OUT_OF_REACH):
             raise error
-        self.state.lost(((error.key or "").encode(),))
+        self.state.lost(((error.key or "").encode(),), error)
         return Found("bypass")
 
     def _judge(self, data: bytes | None, stays: int | None) -> Found:
@@ -243,14 +251,14 @@ class Reader:
         if stays == -2:
             # It was stored between the two questions.
             seconds = (frame.ttl + frame.grace) / 1000
-        found = Found("unsure", frame=frame, data=frame.head, fresh=seconds - frame.grace / 1000)
+        found = Found("unsure", frame=frame, data=frame.mark, fresh=seconds - frame.grace / 1000)
         return found if frame.tags and not self._valid(frame) else self._decoded(found)
 
     def _sure(self, found: Found, nonces: dict[bytes, bytes | None] | None) -> Found:
         if found.kind != "unsure" or found.frame is None or nonces is None:
             return found
         if self.voided(found.frame, nonces):
-            return Found("void", data=found.frame.head)
+            return Found("void", data=found.frame.mark)
         return self._decoded(found)
 
     def voided(self, frame: Frame, nonces: dict[bytes, bytes | None]) -> bool:
@@ -264,13 +272,13 @@ class Reader:
         try:
             found.value = self.decode(frame.coding, frame.payload)
         except DecodeError:
-            return self._void(frame.head)
+            return self._void(frame.mark)
         found.kind = "hit" if found.fresh > 0 else "stale"
         return found
 
     def _void(self, data: bytes) -> Found:
         self.state.undecodable += 1
-        return Found("void", data=data[:SIZE])
+        return Found("void", data=data[:MARK])
 
     def _valid(self, frame: Frame) -> bool:
         """Whether the tags' nonces are known for certain to be the entry's."""
@@ -278,24 +286,29 @@ class Reader:
         return all(held(tag(name)) == nonce for name, nonce in frame.tags.items())
 
     def judge(
-        self, there: bytes, valid: Command[T], void: Callable[[bytes], Command[T]]
+        self,
+        there: bytes,
+        valid: Callable[[Frame | None], Command[T]],
+        void: Callable[[bytes], Command[T]],
     ) -> Command[T]:
         """Return what is to be done about an entry, given its head and its tags.
 
         Args:
             there: the head and the tags; empty for what has none.
-            valid: what to do if the entry is good, as far as its tags go.
+            valid: what to do if the entry is good, as far as its tags go, given the entry.
             void: what to do if it is not, given its first bytes.
         """
         try:
             frame = frames.read(there) if there else None
         except DecodeError:
-            return void(there[:SIZE])
+            return void(there[:MARK])
         if frame is None or not frame.tags or self._valid(frame):
-            return valid
-        head, voided = frame.head, self.voided
+            return valid(frame)
+
+        def follow(nonces: dict[bytes, bytes | None]) -> Command[T]:
+            return void(frame.mark) if self.voided(frame, nonces) else valid(frame)
+
         asked = self.ask(Found("unsure", frame=frame))
-        follow = lambda nonces: void(head) if voided(frame, nonces) else valid  # noqa: E731
         return msgspec.structs.replace(cast("Any", asked), then=follow)
 
     def ask(self, found: Found) -> Command[dict[bytes, bytes | None]]:
@@ -310,9 +323,9 @@ class Reader:
         # What was stored between the two questions may end earlier than what was there before.
         fresh = found.fresh if frame is None else min(found.fresh, frame.ttl / 1000)
         if self.again(found) is None or frame is None:
-            item = Item(-1, found.value, asked + fresh, ticket.link, frame)
+            item = Item(-1, found.value, asked + fresh, ticket.link, frame, self.kind)
         else:
-            item = Item(frame.coding, frame.payload, asked + fresh, ticket.link, frame)
+            item = Item(frame.coding, frame.payload, asked + fresh, ticket.link, frame, self.kind)
         size = 0 if frame is None else len(frame.payload)
         self.state.tracker.keep(ticket, name, self.tier, item, size)
 

@@ -5,67 +5,34 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
 from octavo.cache.bounded import Bounded
+from octavo.cache.breaker import Breaker
+from octavo.cache.flights import Flights
 from octavo.cache.scripts import MINT
-from octavo.engine.command import Command, Signal
+from octavo.engine.command import Command
 from octavo.engine.fork import mind_forks
 from octavo.engine.tracking import TRUST
+from octavo.errors import ConnectionLost, DeadlineExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from octavo.cache.layout import Layout
     from octavo.cache.reading import Kind
-    from octavo.cache.records import Entry, Local
+    from octavo.cache.records import Local
     from octavo.engine.command import Common
     from octavo.engine.topology import Endpoint
     from octavo.engine.tracking import Link
-
-    FlightName = bytes | tuple[bytes, str]
+    from octavo.errors import OctavoError
 
 _TAGS = 100_000
 """Nonces of tags held."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-"""Seconds between two tries to reach a node that is out of reach."""
 _AN_HOUR = 3_600_000
-
-
-class Flight:
-    """One value in the making, and all in this process who wait for it.
-
-    Attributes:
-        landed: set at its end; made when somebody first waits.
-        apart: whether it is flown by itself, and not by one of those who wait for it.
-        over: whether it has ended.
-        entry: the outcome; None means that whoever waits starts over.
-        error: what the factory raised.
-        again: gives another waiter an object of its own.
-    """
-
-    __slots__ = ("again", "apart", "entry", "error", "landed", "over", "traceback")
-
-    def __init__(self) -> None:
-        self.apart = False
-        self.landed: Signal | None = None
-        self.over = False
-        self.entry: Entry[Any] | None = None
-        self.error: BaseException | None = None
-        self.traceback: Any = None
-        self.again: Callable[[], Any] | None = None
-
-    def outcome(self) -> Entry[Any] | None:
-        """Return what came of it; None means to start over."""
-        if self.error is not None:
-            raise self.error.with_traceback(self.traceback)
-        if self.entry is None or self.again is None:
-            return self.entry
-        return msgspec.structs.replace(self.entry, value=self.again())
 
 
 class Nonces:
@@ -79,7 +46,7 @@ class Nonces:
     def __init__(self, generation: bytes, cleared: Callable[[], None]) -> None:
         self._generation = generation
         self._cleared = cleared
-        self._tags: Bounded[bytes, tuple[bytes, Link]] = Bounded(_TAGS)
+        self._tags: Bounded[bytes, tuple[bytes, Link, float]] = Bounded(_TAGS)
         self.held: tuple[bytes, Link, dict[str | bytes, bytes]] | None = None
 
     def head(self) -> bytes | None:
@@ -87,10 +54,12 @@ class Nonces:
         held = self.held
         return held[0] if held is not None and monotonic() < held[1].trusted_until else None
 
-    def nonce(self, key: bytes) -> bytes | None:
-        """Return the nonce of a tag, if it is known for certain."""
+    def nonce(self, key: bytes, until: float = 0.0) -> bytes | None:
+        """Return the nonce of a tag, if it is known for certain, and to stay until then."""
         held = self._tags.get(key)
-        return held[0] if held is not None and monotonic() < held[1].trusted_until else None
+        if held is None or monotonic() >= held[1].trusted_until or held[2] < until:
+            return None
+        return held[0]
 
     def set(self, key: bytes, value: Any, size: int = 0) -> None:
         """Hold a nonce, or the head of a generation."""
@@ -108,29 +77,6 @@ class Nonces:
             self._tags.pop(key)
 
 
-class Breaker:
-    """A node that is out of reach: it is left alone, but for a look now and then."""
-
-    def __init__(self) -> None:
-        self.opened = monotonic()
-        self.pause = _FIRST_PAUSE
-        self.due = self.opened + self.pause
-
-    def failed(self) -> None:
-        """Take note that the look was in vain."""
-        self.opened = monotonic()
-        self.pause = min(2 * self.pause, _LONGEST_PAUSE)
-        self.due = self.opened + self.pause
-
-    def lets_through(self) -> bool:
-        """Whether one caller may have a look; the next one waits for the next turn."""
-        now = monotonic()
-        if now < self.due:
-            return False
-        self.due = now + self.pause
-        return True
-
-
 class State:
     """What is shared. Its counters are as `Stats` describes them."""
 
@@ -140,29 +86,24 @@ class State:
         self.tracker = common.tracker
         self.identity = f"{common.topology.target} {layout.base}"
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
-        self.nonces = Nonces(layout.generation, self.cleared)
-        self.tracker.attach(self.nonces)
+        self.flights = Flights(self.tracker.place)
+        self.nonces = Nonces(layout.generation, self.flights.forget_all)
+        self.tracker.attach(self.nonces, layout.base.encode())
         self.local: Local | None = None
         self.tier: Bounded[bytes, Any] | None = None
         self.last: bytes | None = None
         self.timed = False
-        self.stays: Bounded[bytes, float] = Bounded(_TAGS)
         self.quiet: Bounded[bytes, float] = Bounded(10_000)
         self.broken: dict[Endpoint | None, Breaker] = {}
         self.refreshing = 0
+        self._kinds: list[object] = []
         self.hits = self.local_hits = self.stale = self.misses = self.joined = 0
         self.created = self.rejected = self.failed = self.bypassed = self.undecodable = 0
-        self._begin()
         mind_forks(self)
 
-    def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self.flights: dict[FlightName, Flight] = {}
-
     def after_fork(self) -> None:
-        """In a forked child: what the parent's threads were making is not made here."""
+        """In a forked child: another process holds the leases that are taken."""
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._begin()
 
     def keep_local(self, local: Local) -> None:
         """Have a tier in the process with these bounds.
@@ -173,9 +114,15 @@ class State:
         if self.local is None:
             self.local = local
             self.tier = Bounded(local.max_entries, local.max_bytes)
-            self.tracker.attach(self.tier)
+            self.tracker.attach(self.tier, self.layout.values)
         elif self.local != local:
             raise ValueError(f"local is {self.local!r} for this cache already, not {local!r}")
+
+    def kind(self, settings: object) -> int:
+        """Return a number for settings: objects with the same ones share what they have decoded."""
+        if settings not in self._kinds:
+            self._kinds.append(settings)
+        return self._kinds.index(settings)
 
     def count(self, kind: Kind) -> None:
         """Count what a look has found."""
@@ -230,110 +177,40 @@ class State:
         ticket = self.tracker.ticket()
 
         def read(reply: list[bytes | None]) -> dict[bytes, bytes | None]:
-            for key, nonce in zip(keys, reply, strict=True):
+            nonces = dict(zip(keys, reply, strict=True))
+            for key, nonce in nonces.items():
                 if nonce is not None:
-                    self.tracker.keep(ticket, key, self.nonces, (nonce, ticket.link))
-            return dict(zip(keys, reply, strict=True))
+                    self.tracker.keep(ticket, key, self.nonces, (nonce, ticket.link, 0.0))
+            return nonces
 
         return Command((b"MGET", *keys), keys, read, idempotent=True, tracked=(ticket,))
 
-    def held(self, keys: tuple[bytes, ...], needed: int) -> dict[bytes, bytes] | None:
-        """Return nonces if they are known for certain, and stay for so many milliseconds."""
-        until = monotonic() + needed / 1000
-        held: dict[bytes, bytes] = {}
-        for key in keys:
-            nonce = self.nonces.nonce(key)
-            if nonce is None or (self.stays.get(key) or 0.0) < until:
-                return None
-            held[key] = nonce
-        return held
+    def held(self, keys: tuple[bytes, ...], stays: int) -> dict[bytes, bytes] | None:
+        """Return nonces if they are known for certain, and to stay for so many milliseconds."""
+        until = monotonic() + stays / 1000
+        held = {key: nonce for key in keys if (nonce := self.nonces.nonce(key, until)) is not None}
+        return held if len(held) == len(keys) else None
 
-    def prepare(
+    def mint(
         self,
         keys: tuple[bytes, ...],
-        needed: int,
+        stays: int,
         then: Callable[[dict[bytes, bytes]], Command[Any]] | None = None,
     ) -> Command[Any]:
-        """Find out, or make, what `held` could not tell."""
-        until = monotonic() + needed / 1000
-        mint = msgspec.structs.replace(self.mint(keys, needed), then=then, opening=then is not None)
-        if any((self.stays.get(key) or 0.0) < until for key in keys):
-            return mint
-
-        def follow(nonces: dict[bytes, bytes | None]) -> Command[Any] | None:
-            if None in nonces.values():
-                return mint
-            return None if then is None else then(cast("dict[bytes, bytes]", nonces))
-
-        asked = self.ask_nonces(keys)
-        return msgspec.structs.replace(asked, then=follow, opening=then is not None)
-
-    def mint(self, keys: tuple[bytes, ...], needed: int) -> Command[dict[bytes, bytes]]:
         """Read nonces, making those that are not there, and have them stay long enough."""
-        asked = monotonic()
+        ticket, asked = self.tracker.ticket(), monotonic()
 
         def read(reply: list[Any]) -> dict[bytes, bytes]:
-            for key, stays in zip(keys, reply[1::2], strict=True):
-                self.stays.set(key, asked + int(stays) / 1000)
-            return dict(zip(keys, reply[::2], strict=True))
+            nonces = dict(zip(keys, reply[::2], strict=True))
+            for (key, nonce), lasts in zip(nonces.items(), reply[1::2], strict=True):
+                until = asked + int(lasts) / 1000
+                self.tracker.keep(ticket, key, self.nonces, (nonce, ticket.link, until))
+            return nonces
 
-        ttl = tag_ttl(needed)
-        return MINT(keys, (needed, ttl, *(fresh_nonce() for _ in keys)), read)
-
-    # Flights
-
-    def join(self, name: FlightName) -> tuple[Flight, bool]:
-        """Return the flight under a name, and whether the caller is the one to fly it."""
-        with self._lock:
-            flight = self.flights.get(name)
-            if flight is None:
-                self.flights[name] = flight = Flight()
-                return flight, True
-            if flight.landed is None:
-                flight.landed = Signal()
-        return flight, False
-
-    def fly(self, name: FlightName) -> Flight:
-        """Return a new flight under a name, whoever flies there already."""
-        with self._lock:
-            self.flights[name] = flight = Flight()
-        return flight
-
-    def landing(self, flight: Flight) -> Signal:
-        """Return the signal of its end."""
-        with self._lock:
-            if flight.landed is None:
-                flight.landed = Signal()
-                if flight.over:
-                    flight.landed.set()
-            return flight.landed
-
-    def land(
-        self,
-        name: FlightName,
-        flight: Flight,
-        entry: Entry[Any] | None = None,
-        *,
-        error: BaseException | None = None,
-        again: Callable[[], Any] | None = None,
-    ) -> None:
-        """End a flight; only the first end counts.
-
-        Without an entry, and without an error of the kind that is everyone's (an interrupt is
-        not), whoever waits starts over.
-        """
-        with self._lock:
-            if self.flights.get(name) is flight:
-                del self.flights[name]
-            if flight.over:
-                return
-            flight.entry, flight.again = entry, again
-            if isinstance(error, Exception) or (flight.apart and isinstance(error, SystemExit)):
-                flight.error, flight.traceback = error, error.__traceback__
-            flight.over = True
-            landed = flight.landed
-        if landed is not None:
-            landed.set()
+        minted = MINT(keys, (stays, tag_ttl(stays), *(fresh_nonce() for _ in keys)), read)
+        return msgspec.structs.replace(
+            minted, tracked=(ticket,), then=then, opening=then is not None
+        )
 
     def changed(self, keys: Iterable[bytes], names: Iterable[bytes]) -> None:
         """Take note that this client has changed something: nobody here is to see what was.
@@ -342,13 +219,8 @@ class State:
             keys: the users' keys; whoever asks for them from now on joins no flight from before.
             names: the keys on the server.
         """
-        for key in keys:
-            self.flights.pop(key, None)
+        self.flights.forget(keys)
         self.tracker.changed(names)
-
-    def cleared(self) -> None:
-        """Take note that there is another generation: no flight from before is joined any more."""
-        self.flights = {}
 
     # The breaker
 
@@ -364,8 +236,12 @@ class State:
             return "no"
         return "look" if breaker.lets_through() else "yes"
 
-    def lost(self, keys: tuple[bytes, ...]) -> None:
+    def lost(self, keys: tuple[bytes, ...], error: OctavoError) -> None:
         """Take note that the node of these keys could not be reached."""
+        if isinstance(error, ConnectionLost) and not (
+            error.outcome == "not_sent" or isinstance(error, DeadlineExceeded)
+        ):
+            return  # one reply was lost
         node = self.common.topology.node_of(keys)
         breaker = self.broken.get(node)
         if breaker is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import msgspec
 
@@ -12,7 +12,7 @@ from octavo.cache.reading import OUT_OF_REACH
 from octavo.cache.scripts import ADD, INCR, TOUCH
 from octavo.engine.command import Command, answer
 from octavo.engine.keys import slot
-from octavo.errors import WrongType
+from octavo.errors import OctavoError, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from octavo.cache.reading import Reader
     from octavo.cache.state import State
     from octavo.engine.codec import Coder
-    from octavo.errors import OctavoError
 
 T = TypeVar("T")
 Key = str | bytes
@@ -61,7 +60,7 @@ class Scope:
         def lost(error: OctavoError) -> T:
             if not isinstance(error, OUT_OF_REACH):
                 raise error
-            state.lost(generation)
+            state.lost(generation, error)
             return bypassed()
 
         def read() -> Command[T]:
@@ -82,11 +81,23 @@ class Scope:
         if last is None or self._batch:
             return state.ask_head(build)
 
+        tried = build(last)
+
+        def failed(error: OctavoError) -> Any:
+            try:
+                return error if tried.recover is None else tried.recover(error)
+            except OctavoError as raised:
+                return raised
+
         def same(replies: list[Any]) -> Command[T]:
-            return answer(replies[1]) if replies[0] == last else build(replies[0])
+            if replies[0] != last:
+                return build(replies[0])
+            if isinstance(replies[1], OctavoError):
+                raise replies[1]
+            return answer(replies[1])
 
         # In one wave with the question whether it is still that.
-        parts = (state.ask_head(), build(last))
+        parts = (state.ask_head(), msgspec.structs.replace(cast("Any", tried), recover=failed))
         return Command((), (), cast("Any", list), parts=parts, then=cast("Any", same))
 
     def tagging(
@@ -103,7 +114,7 @@ class Scope:
                 return build(head, dict(zip(tags, map(nonces.__getitem__, keys), strict=True)))
 
             held = self.state.held(keys, stays)
-            return known(held) if held is not None else self.state.prepare(keys, stays, known)
+            return known(held) if held is not None else self.state.mint(keys, stays, known)
 
         return self.under(tagged)
 
@@ -188,7 +199,7 @@ class Writer:
                 def judge(there: bytes | None) -> Command[bool]:
                     if there is None or void:
                         return answer(there is None)
-                    return reader.judge(there, answer(value=False), adding)
+                    return reader.judge(there, lambda _: answer(value=False), adding)
 
                 return _then(ADD((name,), (data, stays, void), _as_it_is), judge)
 
@@ -218,14 +229,21 @@ class Writer:
         key_bytes(key)
 
         def touch(head: bytes) -> Command[bool]:
-            def judge(there: bytes | None) -> Command[bool]:
-                if there is None:
-                    return answer(value=False)
-                # That a void entry goes later than it would have hurts nobody.
-                return self._reader.judge(there, answer(value=True), lambda _: answer(value=False))
-
             touched = TOUCH((value_key(head, key),), (ttl,), _as_it_is)
             return self._scope.changing([key], _then(touched, judge))
+
+        def judge(there: bytes | None) -> Command[bool]:
+            if there is None:
+                return _known(value=False)
+            # That a void entry goes later than it would have hurts nobody.
+            return self._reader.judge(there, kept, lambda _: _known(value=False))
+
+        def kept(frame: frames.Frame | None) -> Command[bool]:
+            if frame is None or not frame.tags:
+                return _known(value=True)
+            # The nonces of its tags have to stay as long as it does.
+            tags, stays = tuple(frame.tags), ttl + frame.grace
+            return self._scope.tagging(tags, stays, lambda _head, _nonces: _known(value=True))
 
         return self._scope.under(touch)
 
@@ -246,14 +264,13 @@ class Writer:
                     added, there = reply
                     if added:
                         return answer(int(there))
-                    return self._reader.judge(there, refused, adding)
+                    return self._reader.judge(there, refuse, adding)
 
                 return _then(INCR((name,), (sign * n, ttl, void), _as_it_is), judge)
 
-            def refuse() -> int:
+            def refuse(_: object) -> NoReturn:
                 raise WrongType("WRONGTYPE the key holds no plain integer")
 
-            refused = Command[int]((), (), int, local=refuse)
             return self._scope.changing([key], adding(b""))
 
         return self._scope.under(add)
@@ -274,6 +291,10 @@ class Writer:
             return data, ttl + grace
 
         return data_for
+
+
+def _known(*, value: bool) -> Command[bool]:
+    return answer(value)
 
 
 def _then(command: Command[Any], follow: Callable[[Any], Command[T]]) -> Command[T]:

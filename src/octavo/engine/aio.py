@@ -339,7 +339,9 @@ class AsyncEngine:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.topology = topology
-        self.common = Common(topology, Tracker(self._open_link, _running_loop), tasks=True)
+        self.common = Common(
+            topology, Tracker(self._open_link, _running_loop, topology.doubt), tasks=True
+        )
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._limit = max_in_flight
@@ -633,14 +635,10 @@ class AsyncEngine:
                 raise not_an_effect(awaited)
 
     async def _call_user(self, name: str, call: CallUser[Any]) -> Any:
-        make = call.meanwhile
-        work = asyncio.get_running_loop().create_task(_called(call), context=call.context)
+        loop = asyncio.get_running_loop()
+        work = loop.create_task(_called(call), context=call.context)
+        beats = None if call.meanwhile is None else loop.create_task(self._beat(name, call))
         try:
-            while make is not None and not (await asyncio.wait((work,), timeout=call.every))[0]:
-                try:
-                    await self.run(name, make())
-                except OctavoError as error:
-                    log.info("octavo could not act in time: %r", error)
             return await work
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -649,6 +647,16 @@ class AsyncEngine:
             raise RuntimeError(f"{call.function!r} was cancelled") from None
         finally:
             work.cancel()
+            if beats is not None:
+                beats.cancel()
+
+    async def _beat(self, name: str, call: CallUser[Any]) -> None:
+        while call.meanwhile is not None:
+            await asyncio.sleep(call.every)
+            try:
+                await self.run(name, call.meanwhile())
+            except OctavoError as error:
+                log.info("octavo could not act in time: %r", error)
 
     def _spawn(self, name: str, spawn: Spawn) -> None:
         spawned = self._home().spawned

@@ -41,14 +41,15 @@ class Beats:
     def every(self, seconds: float, act: Callable[[], object]) -> Generator[None]:
         """Act every so many seconds until the `with` block ends; an error is logged."""
         beat = Beat(seconds, act)
-        with self._changed:
-            self._beats.add(beat)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="octavo-beats", daemon=True)
-                self._thread.start()
-            elif beat.due < self._wakes:
-                self._changed.notify()
         try:
+            with self._changed:
+                self._beats.add(beat)
+                if self._thread is None:
+                    run = threading.Thread(target=self._run, name="octavo-beats", daemon=True)
+                    self._thread = run
+                    run.start()
+                elif beat.due < self._wakes:
+                    self._changed.notify()
             yield
         finally:
             with self._changed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar
 
@@ -233,7 +234,8 @@ class Signal:
             self._event.set()
             waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
-            waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
+            with suppress(RuntimeError):  # of one whose loop is closed
+                waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
 
     def wait(self, timeout: float | None) -> bool:
         """Block the thread until set; False when `timeout` seconds passed first."""
@@ -421,7 +423,7 @@ else:
 
     def operation(method):
         """Make a method that returns a `Command` callable on all three faces."""
-        name = method.__qualname__.lower()
+        name = method.__qualname__.lower().replace("._", ".")
 
         @functools.wraps(method)
         def call(self, *args, **kwargs):
@@ -432,7 +434,7 @@ else:
 
     def flow(method):
         """Make an `async def` over Commands and effects callable in sync and async code."""
-        name = method.__qualname__.lower()
+        name = method.__qualname__.lower().replace("._", ".")
 
         @functools.wraps(method)
         def call(self, *args, **kwargs):

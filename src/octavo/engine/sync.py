@@ -208,7 +208,9 @@ class SyncEngine:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.topology = topology
-        self.common = Common(topology, Tracker(self._open_link, lambda: None), tasks=False)
+        self.common = Common(
+            topology, Tracker(self._open_link, lambda: None, topology.doubt), tasks=False
+        )
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._telemetry = telemetry

@@ -219,11 +219,22 @@ class ThreadLink(Link):
 
     def send(self, data: bytes, deadline: float, expecting: Loan | float) -> None:
         """Send, and have the replies given to a loan; a time marks our own question."""
-        with self._sending:
+        if not self._sending.acquire(timeout=max(deadline - monotonic(), 0.001)):
+            raise Lost("the link is busy", sent=False, late=True)
+        try:
             if self._wire is None or self.closed:
                 raise Lost("the link has ended", sent=False)
-            self._expected.append(expecting)
-            self._wire.send(data, deadline, whole=False)
+            try:
+                self._expected.append(expecting)
+                self._wire.send(data, deadline, whole=False)
+            except BaseException:
+                # Half a command may have left: nothing can follow it, and no reply be told.
+                self.closed = True
+                self.trusted_until = 0.0
+                self._wire.shut()
+                raise
+        finally:
+            self._sending.release()
 
     def close(self) -> None:
         """End."""
@@ -356,15 +367,21 @@ class Tracker:
 
     Args:
         open_link: begins to open a link.
+        doubt: told of nodes whose links have ended, that they may not be what they were.
         place: says where links opened now live: on which event loop, or None for threads.
     """
 
     def __init__(
-        self, open_link: Callable[[Tracker, Endpoint], Link], place: Callable[[], object]
+        self,
+        open_link: Callable[[Tracker, Endpoint], Link],
+        place: Callable[[], object],
+        doubt: Callable[[Endpoint], None],
     ) -> None:
         self._open = open_link
+        self._doubt = doubt
         self.place = place
-        self._stores: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._stores: dict[bytes, weakref.WeakSet[Any]] = {}
+        self._lengths: frozenset[int] = frozenset()
         self._begin()
         mind_forks(self)
 
@@ -390,10 +407,11 @@ class Tracker:
                 self._links[where] = self._open(self, endpoint)
         return None
 
-    def attach(self, store: Store) -> None:
-        """Have changed keys removed from a store, for as long as it lives."""
+    def attach(self, store: Store, prefix: bytes = b"") -> None:
+        """Have changed keys that begin so removed from a store, for as long as it lives."""
         with self._lock:
-            self._stores.add(store)
+            self._stores.setdefault(prefix, weakref.WeakSet()).add(store)
+            self._lengths |= {len(prefix)}
 
     def ticket(self) -> Ticket:
         """Return a ticket for a read that is about to set out."""
@@ -417,8 +435,9 @@ class Tracker:
                 self._heard += 1
                 self._changes[key] = self._heard
                 self._changes.move_to_end(key)
-                for store in self._stores:
-                    store.pop(key)
+                for length in self._lengths:
+                    for store in self._stores.get(key[:length], ()):
+                        store.pop(key)
                 woken |= self._waiting.pop(key, set())
             while len(self._changes) > _REMEMBERED:
                 self._forgotten = self._changes.popitem(last=False)[1]
@@ -450,6 +469,7 @@ class Tracker:
             self._pauses[link.endpoint] = (monotonic() + pause, pause)
             waiting, self._waiting = self._waiting, {}
         if why is not None:
+            self._doubt(link.endpoint)
             log.info("octavo does not hear of changes at %s: %s", link.endpoint.address, why)
         for signals in waiting.values():
             for signal in signals:
