@@ -15,6 +15,8 @@ from octavo.testing.waiting import wait_until
 from tests.cache.cases import pttl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from octavo import Octavo, Sync
     from octavo.cache import Info
     from tests.fix_faces import Connect
@@ -200,6 +202,33 @@ def test_adding_leaves_a_stale_value_and_replaces_a_void_one(db: Octavo[Sync]) -
         assert cache.get("k") == "new"
 
 
+def test_what_is_being_made_is_not_there_and_may_be_written(
+    connect: Connect, server: Server, prefix: str
+) -> None:
+    cache = connect(server.url).cache("x", ttl=60)
+    with octavo.connect(server.url, prefix=prefix) as db:
+        other = db.cache("x", ttl=60)
+        meanwhile: dict[str, tuple[Callable[[str], object], object]] = {
+            "add": (lambda key: other.add(key, "added"), True),
+            "touch": (lambda key: other.touch(key, 30), False),
+            "incr": (lambda key: other.incr(key, 3), 3),
+            "get": (lambda key: other.get(key, default="none"), "none"),
+            "delete": (other.delete, True),
+        }
+        left = {"add": "added", "touch": "made", "incr": 3, "get": "made", "delete": None}
+        for key, (operate, expected) in meanwhile.items():
+            results: list[object] = []
+
+            def make() -> str:
+                results.append(operate(key))  # noqa: B023 - it is called at once
+                return "made"
+
+            assert cache.get_or_create(key, make) == "made"
+            assert results == [expected]
+            assert cache.get(key) == other.get(key) == left[key]
+    assert cache.stats().rejected == 3
+
+
 def test_deleting_says_whether_there_was_a_value(db: Octavo[Sync]) -> None:
     cache = db.cache("x", ttl=60, grace=10)
     assert cache.delete("k") is False
@@ -243,9 +272,10 @@ def test_a_tag_voids_what_has_it_and_nothing_else(db: Octavo[Sync]) -> None:
     assert cache.info("both").state == "void"
     assert other.get("both") == [1]
     cache.set("both", [2], tags=["red", "blue"])
+    cache.set("blue", 6, tags=["blue"])
     assert cache.fetch("both").tags == ("red", "blue")
     cache.invalidate_tags("red", "blue")
-    assert cache.get_many(["both", "red", "none"]) == {"none": "v"}
+    assert cache.get_many(["both", "red", "blue", "none"]) == {"none": "v"}
     cache.invalidate_tags()
 
 

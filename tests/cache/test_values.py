@@ -178,7 +178,7 @@ def test_the_bytes_of_a_value_are_those_its_codec_wrote(compress: Any, db: Octav
     assert signed.loads(pickled.get_bytes("k") or b"") == Anything(names)
 
 
-def test_what_is_stored_gets_a_key_that_nobody_can_guess(db: Octavo[Sync]) -> None:
+def test_what_is_stored_gets_a_key_of_its_own(db: Octavo[Sync]) -> None:
     cache = db.cache("x", ttl=60)
     keys = [cache.store(value, ttl=30) for value in ("foo", "foo", b"", 0)]
     assert len(set(keys)) == 4
