@@ -20,6 +20,7 @@ from octavo.engine.command import (
     M,
     Signal,
     Sleep,
+    Spawn,
     WaitFor,
     Word,
     flow,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import pytest
 
     from octavo import Async, Octavo
+    from octavo.engine.tracking import Ticket
 
 T = TypeVar("T")
 
@@ -60,6 +62,8 @@ class Steps(TypedDict, total=False):
     local: Callable[[], Any]
     recover: Callable[[Any], Any]
     then: Callable[[Any], Command[Any] | None]
+    opening: bool
+    tracked: tuple[Ticket, ...]
 
 
 def command(
@@ -70,6 +74,12 @@ def command(
     words = (name.encode(), *keys, *(word(arg) for arg in args))
     plain: Command[Any] = Command(words, keys, same)
     return msgspec.structs.replace(plain, **steps)
+
+
+def whole(*parts: Command[Any], **steps: Unpack[Steps]) -> Command[Any]:
+    """Return a command of several, whose result is the list of theirs."""
+    several: Command[Any] = Command((), (), list, parts=parts)
+    return msgspec.structs.replace(several, **steps)
 
 
 def word(value: Word | float) -> Word:
@@ -170,6 +180,16 @@ class Lab(Job[M]):
         """Call a function of the user's."""
         effect: Effect[Any] = CallUser(function, *args)
         return await effect
+
+    @flow
+    async def perform(self, effect: Effect[Any]) -> Any:
+        """Await any effect."""
+        return await effect
+
+    @flow
+    async def start(self, steps: Callable[..., Any], *args: object) -> None:
+        """Start a flow that goes on by itself."""
+        await Spawn(steps, *args)
 
 
 def lab_of(client: Any) -> Any:
