@@ -183,7 +183,7 @@ TYPED = [
     (Person, ADA),
     (Point, Point(1.5, -0.0)),
     (Suit, Suit.SPADES),
-    (Row, Row(id=1, tags={"a", "b"})),
+    (Row, Row(id=1, tags={"a"})),
     (Pair, Pair(1, "a")),
     (Place, Place("Paris")),
     (list[Person], [ADA, ADA]),

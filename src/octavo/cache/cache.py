@@ -595,7 +595,7 @@ class Cache(Job[M], Generic[M, V]):
             self,
             partial(self._drive, "cache.cached", self._filler.value),
             partial(self._drive, "cache.refresh", self._filler.renew),
-            self._near,
+            None if chosen.beta else self._near,
             self._common.tasks,
         )
 
@@ -622,7 +622,8 @@ class Cache(Job[M], Generic[M, V]):
             raise ValueError(f"maxlen must be at least 1, not {maxlen!r}")
         # Checkers know these on a certain face only.
         record: Callable[..., Any] = partial(getattr(self, "_record"), maxlen)  # noqa: B009
-        history, tasks = getattr(self, "history"), self._common.tasks  # noqa: B009
+        history: Callable[..., Any] = getattr(self, "history")  # noqa: B009
+        tasks = self._common.tasks
         return lambda function: record_calls(function, record, history, tasks=tasks)
 
     @operation

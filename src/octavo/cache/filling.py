@@ -31,8 +31,9 @@ from octavo.cache.making import (
     refresh_lease,
     refuse_to_wait_for_itself,
 )
-from octavo.cache.reading import OUT_OF_REACH, Found, entry
+from octavo.cache.reading import Found, entry
 from octavo.cache.records import Entry
+from octavo.cache.state import OUT_OF_REACH
 from octavo.engine.command import Command, Signal, Sleep, Spawn, WaitFor
 from octavo.errors import FactoryTimeout
 
@@ -120,7 +121,11 @@ class Filler:
         else:
             lease = new_lease(state, name)
         # By force: whoever has begun before does not store what it makes.
-        await forcing(lease, want.options.lease)
+        try:
+            await forcing(lease, want.options.lease)
+        except BaseException:
+            await self._maker.give_up(lease)
+            raise
         flown = want.key if lease.place == name else (want.key, "refresh")
         flight = state.flights.fly(self._reader.kind, flown)
         await self._run(self._make_under, flight, want, lease)
@@ -320,6 +325,7 @@ class Filler:
                 behind=(b"GETRANGE", lease.name, b"0", b"%d" % (frames.MARK - 1)),
             )
         except UNABLE as error:
+            self._state.lost((lease.name,), error)
             log.info("octavo could not refresh a value: %s", error)
             return False
         if taken is None:
@@ -378,8 +384,7 @@ class Filler:
             raise
 
     def _unable(self, error: OctavoError, name: bytes) -> Found:
-        if isinstance(error, OUT_OF_REACH):
-            self._state.lost((name,), error)
+        self._state.lost((name,), error)
         self._state.bypassed += 1
         return Found("bypass")
 
@@ -400,7 +405,8 @@ class Filler:
                 if not same or left <= 0:
                     return found
                 # The end of a lease that nobody renews is not told before somebody looks.
-                ends = found.fresh + 0.001 if found.kind == "leased" else _LONGEST_WAIT
+                # And of one beside a value nothing is told: it may have ended with an error.
+                ends = found.fresh + 0.001 if found.kind == "leased" else _AFTER_FAILURE
                 if ticket.link is not None:
                     await WaitFor(changed, min(ends, left, _LONGEST_WAIT))
                 else:

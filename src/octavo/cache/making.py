@@ -14,9 +14,9 @@ import msgspec
 from octavo.cache import frame as frames
 from octavo.cache.layout import refresh_key
 from octavo.cache.options import millis, tag_names
-from octavo.cache.reading import OUT_OF_REACH, Found
 from octavo.cache.records import Entry
 from octavo.cache.scripts import CLAIM, FILL, LEASE
+from octavo.cache.state import OUT_OF_REACH
 from octavo.engine.command import CallUser, Command
 from octavo.errors import OctavoError, OutOfMemory, WriteRefused
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from octavo.cache.options import Options
+    from octavo.cache.reading import Found
     from octavo.cache.records import Outcome, Written
     from octavo.cache.state import State
     from octavo.engine.codec import Coder
@@ -54,7 +55,24 @@ class Fill:
 
 
 _current: ContextVar[Fill] = ContextVar("octavo.cache.fill")
-_making: ContextVar[frozenset[object]] = ContextVar("octavo.cache.making", default=frozenset())
+_making: ContextVar[tuple[Making, ...]] = ContextVar("octavo.cache.making", default=())
+
+
+class Making:
+    """A factory that runs, and the keys it makes values for.
+
+    Attributes:
+        over: whether it has ended; what it leaves behind still sees it.
+    """
+
+    def __init__(self, state: State, keys: list[bytes]) -> None:
+        self._identity = state.identity
+        self._keys = frozenset(keys)
+        self.over = False
+
+    def makes(self, state: State, key: bytes) -> bool:
+        """Whether it is still to say what the value of a key is."""
+        return not self.over and key in self._keys and self._identity == state.identity
 
 
 def current_fill() -> Fill:
@@ -71,7 +89,7 @@ def current_fill() -> Fill:
 
 def refuse_to_wait_for_itself(state: State, key: bytes) -> None:
     """Raise if it is the factory of this very key that asks for it, which would wait for ever."""
-    if (state.identity, key) in _making.get():
+    if any(making.makes(state, key) for making in _making.get()):
         raise RuntimeError(f"the factory of {key!r} asks for the value that it is making")
 
 
@@ -160,6 +178,7 @@ class Maker:
                 made.stands = await storing(lease, made) == 1
                 self._state.rejected += not made.stands
             except UNABLE as error:
+                self._state.lost((lease.name,), error)
                 log.info("octavo could not store a value: %s", error)
             # This process's tier may have been filled with what the value takes the place of.
             self._state.tracker.changed((lease.name,))
@@ -177,8 +196,8 @@ class Maker:
         fill = Fill(options)
         context = copy_context()
         context.run(_current.set, fill)
-        making = _making.get() | {(self._state.identity, key) for key in keys}
-        context.run(_making.set, making)
+        making = Making(self._state, keys)
+        context.run(_making.set, (*_making.get(), making))
         renewals = [ending(lease, options.lease) for lease in leases]
         renew = Command((), (), list, parts=tuple(renewals))
         began = monotonic()
@@ -192,6 +211,8 @@ class Maker:
         except BaseException:
             self._state.failed += 1
             raise
+        finally:
+            making.over = True
         self._state.created += 1
         return Run(value, fill, math.ceil((monotonic() - began) * 1000), before)
 
@@ -200,6 +221,7 @@ class Maker:
         try:
             return await ending(lease, after) == 1
         except OctavoError as error:
+            self._state.lost((lease.place,), error)
             log.info("octavo could not end a lease, which ends by itself: %s", error)
             return True
 
@@ -212,6 +234,7 @@ class Maker:
         try:
             nonces: dict[bytes, bytes] = await self._state.mint(keys, options.stays)
         except UNABLE as error:
+            self._state.lost(keys, error)
             log.info("octavo does not store a value whose tags it cannot read: %s", error)
             return None
         return nonces

@@ -176,7 +176,8 @@ class _Store(Cache[Any, Kept]):
         if state.broken and state.common.topology.node_of((counter,)) in state.broken:
             return answer(Found("bypass"))
         counting = Command((b"INCR", counter), (counter,), int, recover=_uncounted)
-        look = self._scope.under(lambda head: self._reader.look(value_key(head, url)))
+        looking = self._scope.under(lambda head: self._reader.look(value_key(head, url)))
+        look = msgspec.structs.replace(looking, recover=self._reader.bypass)
         return Command((), (), _second, parts=(counting, look))
 
     async def obtain(

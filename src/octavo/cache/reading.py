@@ -12,9 +12,10 @@ import msgspec
 from octavo.cache import frame as frames
 from octavo.cache.frame import ENTRY, LEASE, MARK, SIZE, Frame
 from octavo.cache.records import Entry
+from octavo.cache.state import OUT_OF_REACH
 from octavo.engine.codec import INT
-from octavo.engine.command import MISSING, Command
-from octavo.errors import ConnectionLost, DecodeError, Unavailable
+from octavo.engine.command import MISSING, Command, answer
+from octavo.errors import DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Kind = Literal["hit", "local", "stale", "miss", "leased", "void", "bypass", "unsure"]
-
-OUT_OF_REACH = (ConnectionLost, Unavailable)
-"""What says that a node could not be reached, or does not serve."""
 
 _NAMES = 100_000
 """Keys of values remembered for the tier in the process."""
@@ -173,7 +171,12 @@ class Reader:
         return self.fresh(found)
 
     def look(self, name: bytes, *, recover: bool = True) -> Command[Found]:
-        """Return the Command that looks at a key: one round trip, two if tags are not known."""
+        """Return the Command that looks at a key: one round trip, two if tags are not known.
+
+        With `recover`, a node that is out of reach has nothing, and is left alone.
+        """
+        if recover and self.state.broken and self.state.leaves((name,)) == "yes":
+            return answer(Found("bypass"))
         ticket = self.state.tracker.ticket() if self.tier is not None else None
         return self._looking(name, ticket, recover=recover)
 
@@ -336,6 +339,9 @@ class Reader:
     ) -> Command[dict[bytes, Found]]:
         """Return the Command that looks at keys, given by groups that may go in one command."""
         names = [name for group in groups for name in group]
+        broken = self.state.broken
+        if broken and any(self.state.leaves((name,)) == "yes" for name in names):
+            timed = True  # each key for itself
         if timed or self.tier is not None:
             looks = tuple(self.look(name) for name in names)
             return Command(

@@ -17,7 +17,7 @@ from octavo.cache.scripts import MINT
 from octavo.engine.command import Command
 from octavo.engine.fork import mind_forks
 from octavo.engine.tracking import TRUST
-from octavo.errors import ConnectionLost, DeadlineExceeded
+from octavo.errors import ConnectionLost, DeadlineExceeded, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from octavo.engine.topology import Endpoint
     from octavo.engine.tracking import Link
     from octavo.errors import OctavoError
+
+OUT_OF_REACH = (ConnectionLost, Unavailable)
+"""What says that a node could not be reached, or does not serve."""
 
 _TAGS = 100_000
 """Nonces of tags held."""
@@ -102,7 +105,8 @@ class State:
         mind_forks(self)
 
     def after_fork(self) -> None:
-        """In a forked child: another process holds the leases that are taken."""
+        """In a forked child: another process holds the leases, and runs the factories."""
+        self.refreshing = 0
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
 
     def keep_local(self, local: Local) -> None:
@@ -237,11 +241,12 @@ class State:
         return "look" if breaker.lets_through() else "yes"
 
     def lost(self, keys: tuple[bytes, ...], error: OctavoError) -> None:
-        """Take note that the node of these keys could not be reached."""
-        if isinstance(error, ConnectionLost) and not (
-            error.outcome == "not_sent" or isinstance(error, DeadlineExceeded)
+        """Take note of an error, in case it says that the node of these keys is out of reach."""
+        one_reply = isinstance(error, ConnectionLost) and error.outcome == "unknown"
+        if not isinstance(error, OUT_OF_REACH) or (
+            one_reply and not isinstance(error, DeadlineExceeded)
         ):
-            return  # one reply was lost
+            return
         node = self.common.topology.node_of(keys)
         breaker = self.broken.get(node)
         if breaker is None:

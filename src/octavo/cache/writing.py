@@ -8,8 +8,8 @@ import msgspec
 
 from octavo.cache import frame as frames
 from octavo.cache.layout import key_bytes, value_key
-from octavo.cache.reading import OUT_OF_REACH
 from octavo.cache.scripts import ADD, INCR, TOUCH
+from octavo.cache.state import OUT_OF_REACH
 from octavo.engine.command import Command, answer
 from octavo.engine.keys import slot
 from octavo.errors import OctavoError, WrongType

@@ -32,7 +32,7 @@ from octavo.engine.command import (
     uncoupled,
 )
 from octavo.engine.fork import mind_forks
-from octavo.engine.retry import Attempt, Lost, ReplyError, complete
+from octavo.engine.retry import Attempt, Lost, ReplyError, complete, follow
 from octavo.engine.tracking import TaskLink, Tracker
 from octavo.engine.wire import (
     NOTHING,
@@ -377,7 +377,7 @@ class AsyncEngine:
             if command.recover is None:
                 raise
             return command.recover(error)
-        if command.then is None or (following := command.then(value)) is None:
+        if command.then is None or (following := follow(name, command, value)) is None:
             return value
         return await self.run(name, following)
 

@@ -78,6 +78,16 @@ def complete(error: errors.OctavoError, name: str, keys: tuple[bytes, ...]) -> N
         error.operation, error.key = name, first_key(keys)
 
 
+def follow(name: str, command: Command[Any], value: Any) -> Command[Any] | None:
+    """Return a command's follow-up, given its result."""
+    assert command.then is not None  # noqa: S101 - for checkers
+    try:
+        return command.then(value)
+    except errors.OctavoError as error:
+        complete(error, name, command.keys)
+        raise
+
+
 class Attempt:
     """One operation's way to a server: made when its first try fails.
 

@@ -30,7 +30,7 @@ from octavo.engine.command import (
     uncoupled,
 )
 from octavo.engine.fork import mind_forks
-from octavo.engine.retry import Attempt, Lost, ReplyError, complete
+from octavo.engine.retry import Attempt, Lost, ReplyError, complete, follow
 from octavo.engine.tracking import ThreadLink, Tracker
 from octavo.engine.wire import NOTHING, ProtocolError, Push, own_reply, packed, parser
 from octavo.errors import OctavoError
@@ -245,7 +245,7 @@ class SyncEngine:
             if command.recover is None:
                 raise
             return command.recover(error)
-        if command.then is None or (following := command.then(value)) is None:
+        if command.then is None or (following := follow(name, command, value)) is None:
             return value
         return self.run(name, following)
 
