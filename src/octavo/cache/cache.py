@@ -197,7 +197,9 @@ class Cache(Job[M], Generic[M, V]):
                 return default
             return value if fn is None else fn(frames.payload_of(found.frame, value))
 
-        return reader.look(name, recover=self._bypass).map(restored)
+        timed = self._timed or state.timed
+        look = reader.look if timed else reader.glimpse
+        return look(name, recover=self._bypass).map(restored)
 
     def _missed(self, error: OctavoError) -> None:
         self._reader.fresh(self._reader.bypass(error))
@@ -621,7 +623,8 @@ class Cache(Job[M], Generic[M, V]):
         if maxlen < 1:
             raise ValueError(f"maxlen must be at least 1, not {maxlen!r}")
         # Checkers know these on a certain face only.
-        record: Callable[..., Any] = partial(getattr(self, "_record"), maxlen)  # noqa: B009
+        write: Callable[..., Any] = getattr(self, "_record")  # noqa: B009
+        record: Callable[[str, Call], Any] = partial(write, maxlen)
         history: Callable[..., Any] = getattr(self, "history")  # noqa: B009
         tasks = self._common.tasks
         return lambda function: record_calls(function, record, history, tasks=tasks)

@@ -17,13 +17,15 @@ import math
 import random
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from octavo.cache import frame as frames
+from octavo.cache.flights import Flight
 from octavo.cache.layout import value_key
 from octavo.cache.making import (
+    PAUSED,
     UNABLE,
     claiming,
     forcing,
@@ -40,7 +42,6 @@ from octavo.errors import FactoryTimeout
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from octavo.cache.flights import Flight
     from octavo.cache.making import Lease, Maker
     from octavo.cache.options import Options
     from octavo.cache.reading import Reader
@@ -100,14 +101,25 @@ class Filler:
         state = self._state
         refuse_to_wait_for_itself(state, want.key)
         while True:
-            flight, mine = state.flights.join(self._reader.kind, want.key)
-            if mine:
-                landed = await self._fly(flight, want)
-            else:
-                state.joined += 1
-                landed = await self._landed(flight, want)
+            # Made before it is known whether it is needed: whenever an interrupt comes, it lands.
+            flight = Flight(want.key)
+            try:
+                other = state.flights.join(self._reader.kind, flight)
+                if other is None:
+                    landed = await self._fly(flight, want)
+                else:
+                    state.joined += 1
+                    landed = await self._landed(other, want)
+            except BaseException as error:
+                self._interrupted(flight, error)
+                raise
             if landed is not None:
                 return landed
+
+    def _interrupted(self, flight: Flight, error: BaseException) -> None:
+        """End a flight whose caller goes; one that is flown by itself goes on."""
+        if not flight.apart:
+            self._state.flights.land(flight, error=error)
 
     async def renew(self, want: Want) -> Any:
         """Return what the factory makes from now on, whatever is there or being made."""
@@ -117,19 +129,22 @@ class Filler:
         name = value_key(head, want.key)
         found = await self._reader.look(name, recover=False)
         if found.usable and found.frame is not None:
+            flight = Flight((want.key, "refresh"))
             lease = refresh_lease(state, name, found.data, "refreshed")
         else:
+            flight = Flight(want.key)
             lease = new_lease(state, name)
-        # By force: whoever has begun before does not store what it makes.
         try:
+            # By force: whoever has begun before does not store what it makes.
             await forcing(lease, want.options.lease)
-        except BaseException:
-            await self._maker.give_up(lease)
+            state.flights.fly(self._reader.kind, flight)
+            await self._run(self._make_under, flight, want, lease)
+            landed = await self._landed(flight, want)
+        except BaseException as error:
+            self._interrupted(flight, error)
+            if not flight.apart:
+                await self._maker.give_up(lease)
             raise
-        flown = want.key if lease.place == name else (want.key, "refresh")
-        flight = state.flights.fly(self._reader.kind, flown)
-        await self._run(self._make_under, flight, want, lease)
-        landed = await self._landed(flight, want)
         return await self.value(want) if landed is None else landed.value
 
     async def _make_under(self, flight: Flight, want: Want, lease: Lease) -> None:
@@ -144,19 +159,14 @@ class Filler:
             self._state.flights.land(flight, made.entry("refreshed"), again=made.again)
 
     async def _fly(self, flight: Flight, want: Want) -> Entry[Any] | None:
-        state = self._state
-        try:
-            name, found = await self._look(want.key)
-            if found.usable:
-                got, again = entry(found), self._reader.again(found)
-                fresh = await self._kept_fresh(want, name, found)
-                if fresh is not None:
-                    got, again = fresh
-                state.flights.land(flight, got, again=again)
-                return got
-        except BaseException as error:
-            state.flights.land(flight, error=error)
-            raise
+        name, found = await self._look(want.key)
+        if found.usable:
+            got, again = entry(found), self._reader.again(found)
+            fresh = await self._kept_fresh(want, name, found)
+            if fresh is not None:
+                got, again = fresh
+            self._state.flights.land(flight, got, again=again)
+            return got
         await self._run(self._make, flight, want, name, found)
         return await self._landed(flight, want) or flight.own
 
@@ -257,14 +267,19 @@ class Filler:
         quiet = (state.quiet.get(name) or 0.0) > monotonic()
         if not waits and (quiet or state.refreshing >= _MOST_REFRESHES):
             return None
-        flight, mine = state.flights.join(self._reader.kind, (want.key, "refresh"))
-        if mine:
-            how: Written = "refreshed" if stale else "early"
-            if waits and options.soft_timeout is None:
-                await self._run(self._refresh, flight, want, name, found, how)
-            else:
-                await self._spawn(self._refresh, flight, want, name, found, how)
-        return await self._waited_for(flight, options, name, found) if waits else None
+        flight = Flight((want.key, "refresh"))
+        try:
+            other = state.flights.join(self._reader.kind, flight)
+            if other is None:
+                how: Written = "refreshed" if stale else "early"
+                if waits and options.soft_timeout is None:
+                    await self._run(self._refresh, flight, want, name, found, how)
+                else:
+                    await self._spawn(self._refresh, flight, want, name, found, how)
+        except BaseException as error:
+            self._interrupted(flight, error)
+            raise
+        return await self._waited_for(other or flight, options, name, found) if waits else None
 
     async def _waited_for(
         self, flight: Flight, options: Options, name: bytes, found: Found
@@ -297,15 +312,16 @@ class Filler:
         lease = refresh_lease(state, name, found.data, how)
         state.refreshing += 1
         try:
-            if not await self._may_refresh(lease, want.options):
-                state.flights.land(flight)
+            may = await self._may_refresh(lease, want.options)
+            if may != "yes":
+                state.flights.land(flight, entry(found) if may == "paused" else None)
                 return
             made = await self._maker.make([want.key], want.factory, want.options, lease)
         except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
             state.quiet.set(name, monotonic() + _AFTER_FAILURE)
             waited_for = flight.landed is not None
             state.flights.land(flight, error=error)
-            await self._maker.give_up(lease, _AFTER_FAILURE)
+            await self._maker.give_up(lease, paused=_AFTER_FAILURE)
             self._pass_on(flight, error)
             if not waited_for:
                 log.warning("octavo could not refresh a value: its factory failed: %r", error)
@@ -314,12 +330,12 @@ class Filler:
         finally:
             state.refreshing -= 1
 
-    async def _may_refresh(self, lease: Lease, options: Options) -> bool:
+    async def _may_refresh(self, lease: Lease, options: Options) -> Literal["yes", "no", "paused"]:
         """Take the lease of a value that is there, if it is still there and nobody has it."""
         lasts = b"%d" % math.ceil(options.lease * 1000)
         try:
-            taken, head = await Command(
-                (b"SET", lease.place, lease.data, b"NX", b"PX", lasts),
+            holder, head = await Command(
+                (b"SET", lease.place, lease.data, b"NX", b"GET", b"PX", lasts),
                 (lease.place, lease.name),
                 tuple,
                 behind=(b"GETRANGE", lease.name, b"0", b"%d" % (frames.MARK - 1)),
@@ -327,12 +343,14 @@ class Filler:
         except UNABLE as error:
             self._state.lost((lease.name,), error)
             log.info("octavo could not refresh a value: %s", error)
-            return False
-        if taken is None:
+            return "paused"
+        if holder not in (None, lease.data):
             self._state.quiet.set(lease.name, monotonic() + _QUIET)
-        elif head != lease.before:
+            return "paused" if holder == PAUSED else "no"
+        if head != lease.before:
             await self._maker.give_up(lease)
-        return taken is not None and head == lease.before
+            return "no"
+        return "yes"
 
     # A value that is not there
 
@@ -353,7 +371,8 @@ class Filler:
         else:
             flight.own = made.entry("created" if lease else "bypass")
             # Who has joined since the key was changed must not be given what was made before.
-            got = flight.own if made.stands else None
+            changed = not made.stands and state.flights.joinable(flight)
+            got = None if changed else flight.own
             state.flights.land(flight, got, again=made.again)
 
     async def _claim(
@@ -414,6 +433,8 @@ class Filler:
                     pause = min(2 * pause, _LONGEST_POLL)
             finally:
                 tracker.wait_no_more(name, changed)
+            if ticket.link is None:
+                continue
             found = await self._reader.look(name, recover=False)
             if found.kind != "leased" and not (found.usable and found.data == but):
                 return found

@@ -37,9 +37,9 @@ class Flight:
         "again", "apart", "entry", "error", "here", "landed", "name", "over", "own", "traceback",
     )  # fmt: skip
 
-    def __init__(self, name: Name, here: dict[Name, Flight]) -> None:
+    def __init__(self, name: Name) -> None:
         self.name = name
-        self.here = here
+        self.here: dict[Name, Flight] = {}
         self.apart = False
         self.over = False
         self.landed: Signal | None = None
@@ -75,24 +75,29 @@ class Flights:
         self._lock = threading.Lock()
         self._flights: dict[object, dict[Name, Flight]] = {}
 
-    def join(self, kind: int, name: Name) -> tuple[Flight, bool]:
-        """Return the flight under a name, and whether the caller is the one to fly it."""
+    def join(self, kind: int, mine: Flight) -> Flight | None:
+        """Return the flight under a name to wait for; None if the caller's own is flown there."""
         with self._lock:
             here = self._here(kind)
-            flight = here.get(name)
+            flight = here.get(mine.name)
             if flight is None:
-                here[name] = flight = Flight(name, here)
-                return flight, True
+                mine.here = here
+                here[mine.name] = mine
+                return None
             if flight.landed is None:
                 flight.landed = Signal()
-        return flight, False
-
-    def fly(self, kind: int, name: Name) -> Flight:
-        """Return a new flight under a name, whoever flies there already."""
-        with self._lock:
-            here = self._here(kind)
-            here[name] = flight = Flight(name, here)
         return flight
+
+    def fly(self, kind: int, mine: Flight) -> None:
+        """Have the caller's own flight flown under its name, whoever flies there already."""
+        with self._lock:
+            mine.here = self._here(kind)
+            mine.here[mine.name] = mine
+
+    @staticmethod
+    def joinable(flight: Flight) -> bool:
+        """Whether somebody may still join a flight: no change of its key is known here."""
+        return flight.here.get(flight.name) is flight
 
     def _here(self, kind: int) -> dict[Name, Flight]:
         place = self._place(), kind

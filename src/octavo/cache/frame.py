@@ -4,6 +4,7 @@
 |---|---|
 | a digit or `-` | an integer in plain digits, as INCR and other clients write it |
 | 0x00 | a lease: 8 random bytes, then who holds it |
+| 0x01 | in the place of a refresh's lease only: nobody is to try for a while |
 | 0x02 | an entry without grace and tags: the head, the payload |
 | 0x03 | an entry with grace or tags: the head, 2 bytes of length, the tags, the payload |
 

@@ -35,6 +35,10 @@ UNABLE = (*OUT_OF_REACH, OutOfMemory, WriteRefused)
 """What keeps a value from being stored, and must not keep it from being made."""
 
 
+PAUSED = b"\x01"
+"""What stands in a lease's place for a while after a refresh has failed."""
+
+
 class Fill:
     """What a factory may still decide while it runs: `octavo.cache.current_fill()`.
 
@@ -216,10 +220,10 @@ class Maker:
         self._state.created += 1
         return Run(value, fill, math.ceil((monotonic() - began) * 1000), before)
 
-    async def give_up(self, lease: Lease, after: float = 0.0) -> bool:
-        """End a lease, or leave it for some seconds; return whether it was still ours."""
+    async def give_up(self, lease: Lease, *, paused: float = 0.0) -> bool:
+        """End a lease, perhaps so that nobody takes it for a while; return if it was still ours."""
         try:
-            return await ending(lease, after) == 1
+            return await (pausing(lease, paused) if paused else ending(lease, 0)) == 1
         except OctavoError as error:
             self._state.lost((lease.place,), error)
             log.info("octavo could not end a lease, which ends by itself: %s", error)
@@ -337,10 +341,17 @@ def forcing(lease: Lease, seconds: float) -> Command[object]:
 
 def ending(lease: Lease, seconds: float) -> Command[int]:
     """Return the Command that gives a lease so many seconds from now on; 0 ends it."""
-    return LEASE((lease.place,), (lease.data, math.ceil(seconds * 1000)), int)
+    return LEASE((lease.place,), (lease.data, math.ceil(seconds * 1000), lease.data), int)
+
+
+def pausing(lease: Lease, seconds: float) -> Command[int]:
+    """Return the Command that leaves something in a lease's place which keeps others from it."""
+    return LEASE((lease.place,), (lease.data, math.ceil(seconds * 1000), PAUSED), int)
 
 
 def storing(lease: Lease, made: Made) -> Command[int]:
     """Return the Command that stores a value, if the lease is still good, and ends the lease."""
     args = (lease.before, lease.data, made.data or b"", made.stays)
-    return FILL((lease.name, refresh_key(lease.name)), args, int)
+    # One key, where that is enough: while a slot moves, two that are not both there have to wait.
+    keys = (lease.name,) if lease.place == lease.name else (lease.name, lease.place)
+    return FILL(keys, args, int)

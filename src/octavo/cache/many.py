@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from octavo.cache.flights import Flight
 from octavo.cache.layout import value_key
 from octavo.cache.making import (
     UNABLE,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from octavo.cache.filling import Filler
 
     Factory = Callable[[list[bytes]], Any]
-    from octavo.cache.flights import Flight
     from octavo.cache.making import Lease, Maker
     from octavo.cache.options import Options
     from octavo.cache.reading import Reader
@@ -60,13 +60,15 @@ class ManyFiller:
         values: dict[bytes, Any] = {}
         missing = keys
         while missing:
-            mine: dict[bytes, Flight] = {}
+            mine = {key: Flight(key) for key in missing}
             others: dict[bytes, Flight] = {}
-            for key in missing:
-                refuse_to_wait_for_itself(state, key)
-                flight, own = state.flights.join(self._reader.kind, key)
-                (mine if own else others)[key] = flight
             try:
+                for key in missing:
+                    refuse_to_wait_for_itself(state, key)
+                    other = state.flights.join(self._reader.kind, mine[key])
+                    if other is not None:
+                        others[key] = other
+                        del mine[key]
                 values |= await self._fly(mine, factory, options)
             except BaseException as error:
                 for flight in mine.values():
@@ -122,10 +124,11 @@ class ManyFiller:
         return values
 
     def _land(self, flight: Flight, made: Made | None, outcome: Outcome) -> None:
-        if made is None or not made.stands:
-            self._state.flights.land(flight)
+        flights = self._state.flights
+        if made is None or (not made.stands and flights.joinable(flight)):
+            flights.land(flight)
         else:
-            self._state.flights.land(flight, made.entry(outcome), again=made.again)
+            flights.land(flight, made.entry(outcome), again=made.again)
 
     async def _look(self, keys: list[bytes]) -> dict[bytes, tuple[bytes, Found]]:
         state, reader = self._state, self._reader

@@ -180,6 +180,26 @@ class Reader:
         ticket = self.state.tracker.ticket() if self.tier is not None else None
         return self._looking(name, ticket, recover=recover)
 
+    def glimpse(self, name: bytes, *, recover: bool = True) -> Command[Found]:
+        """Return the same for keys that are not expected to have grace, by a plain GET."""
+
+        def follow(found: Found) -> Command[Found] | None:
+            if found.frame is not None and found.frame.grace:
+                self.state.timed = True
+                return self.look(name, recover=recover)
+            if found.kind != "unsure":
+                return None
+            return self.ask(found).map(lambda nonces: self._sure(found, nonces))
+
+        return Command(
+            (b"GET", name),
+            (name,),
+            lambda data: self._judge(data, None),
+            idempotent=True,
+            then=follow,
+            recover=self.bypass if recover else None,
+        )
+
     def watch(self, name: bytes, ticket: Ticket) -> Command[Found]:
         """Return the Command that looks at a key and has its next change told."""
         return self._looking(name, ticket, recover=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -35,6 +36,9 @@ OUT_OF_REACH = (ConnectionLost, Unavailable)
 
 _TAGS = 100_000
 """Nonces of tags held."""
+_MOST_KINDS = 100
+"""Settings of one cache told apart; with more, values are decoded anew."""
+_numbers = count()
 _AN_HOUR = 3_600_000
 
 
@@ -99,7 +103,7 @@ class State:
         self.quiet: Bounded[bytes, float] = Bounded(10_000)
         self.broken: dict[Endpoint | None, Breaker] = {}
         self.refreshing = 0
-        self._kinds: list[object] = []
+        self._kinds: dict[object, int] = {}
         self.hits = self.local_hits = self.stale = self.misses = self.joined = 0
         self.created = self.rejected = self.failed = self.bypassed = self.undecodable = 0
         mind_forks(self)
@@ -124,9 +128,16 @@ class State:
 
     def kind(self, settings: object) -> int:
         """Return a number for settings: objects with the same ones share what they have decoded."""
-        if settings not in self._kinds:
-            self._kinds.append(settings)
-        return self._kinds.index(settings)
+        try:
+            found = self._kinds.get(settings)
+        except TypeError:
+            settings = repr(settings)  # a type with something in it that has no hash
+            found = self._kinds.get(settings)
+        if found is None:
+            if len(self._kinds) >= _MOST_KINDS:
+                self._kinds = {}
+            found = self._kinds[settings] = next(_numbers)
+        return found
 
     def count(self, kind: Kind) -> None:
         """Count what a look has found."""

@@ -32,7 +32,10 @@ class Beats:
     """One thread for all of them, there only while there are some."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        # Callers hold the plain lock only: a Condition is Python code, in the middle of which a
+        # signal handler's exception would leave it held.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._beats: set[Beat] = set()
         self._thread: threading.Thread | None = None
         self._wakes = 0.0
@@ -42,7 +45,7 @@ class Beats:
         """Act every so many seconds until the `with` block ends; an error is logged."""
         beat = Beat(seconds, act)
         try:
-            with self._changed:
+            with self._lock:
                 self._beats.add(beat)
                 if self._thread is None:
                     run = threading.Thread(target=self._run, name="octavo-beats", daemon=True)
@@ -52,7 +55,7 @@ class Beats:
                     self._changed.notify()
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._beats.discard(beat)
 
     def _run(self) -> None:

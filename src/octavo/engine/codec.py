@@ -154,6 +154,14 @@ class SignedPickle:
         if not self._keys or min(map(len, self._keys)) < 16:
             raise ValueError("key must have at least 16 bytes")
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it has the same secrets."""
+        return isinstance(other, SignedPickle) and self._keys == other._keys
+
+    def __hash__(self) -> int:
+        """Agree with equality."""
+        return hash(self._keys)
+
     def dumps(self, value: Any) -> bytes:
         """Return the pickle of a value behind its signature."""
         data = pickle.dumps(value, protocol=5)

@@ -221,40 +221,56 @@ class Spawn(Effect[None]):
 
 
 class Signal:
-    """An event that any thread sets and that a flow on either face waits for."""
+    """An event that any thread sets and that a flow on either face waits for.
+
+    Made of plain locks: one that a signal handler's exception leaves held would hold up everyone.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
         self._lock = threading.Lock()
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._is_set = False
+        self._threads: set[Any] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
 
     def set(self) -> None:
         """Wake every waiter, now and later."""
         with self._lock:
-            self._event.set()
-            waiters, self._waiters = self._waiters, set()
-        for waiter in waiters:
+            self._is_set = True
+            threads, self._threads = self._threads, set()
+            tasks, self._tasks = self._tasks, set()
+        for thread in threads:
+            thread.release()
+        for task in tasks:
             with suppress(RuntimeError):  # of one whose loop is closed
-                waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
+                task.get_loop().call_soon_threadsafe(_resolve, task)
 
     def wait(self, timeout: float | None) -> bool:
         """Block the thread until set; False when `timeout` seconds passed first."""
-        return self._event.wait(timeout)
+        waiter = threading.Lock()
+        waiter.acquire()
+        with self._lock:
+            if self._is_set:
+                return True
+            self._threads.add(waiter)
+        try:
+            return waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))
+        finally:
+            self._threads.discard(waiter)
 
     async def wait_async(self, timeout: float | None) -> bool:
         """Suspend the task until set; False when `timeout` seconds passed first."""
         waiter = asyncio.get_running_loop().create_future()
         with self._lock:
-            if self._event.is_set():
+            if self._is_set:
                 return True
-            self._waiters.add(waiter)
+            self._tasks.add(waiter)
         try:
             async with asyncio.timeout(timeout):
                 await waiter
         except TimeoutError:
             return False
         finally:
-            self._waiters.discard(waiter)
+            self._tasks.discard(waiter)
         return True
 
 

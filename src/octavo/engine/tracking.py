@@ -219,9 +219,8 @@ class ThreadLink(Link):
 
     def send(self, data: bytes, deadline: float, expecting: Loan | float) -> None:
         """Send, and have the replies given to a loan; a time marks our own question."""
-        if not self._sending.acquire(timeout=max(deadline - monotonic(), 0.001)):
-            raise Lost("the link is busy", sent=False, late=True)
-        try:
+        # Not acquire() and try: an interrupt between them would leave it held.
+        with self._sending:
             if self._wire is None or self.closed:
                 raise Lost("the link has ended", sent=False)
             try:
@@ -233,8 +232,6 @@ class ThreadLink(Link):
                 self.trusted_until = 0.0
                 self._wire.shut()
                 raise
-        finally:
-            self._sending.release()
 
     def close(self) -> None:
         """End."""
