@@ -90,6 +90,22 @@ def test_a_maker_that_is_killed_is_taken_over_from_within_its_lease(
         assert cache.get("k") == "second"
 
 
+def test_a_killed_maker_is_taken_over_from_by_those_whom_the_server_does_not_tell(
+    crew: Crew, standalone: Standalone, prefix: str
+) -> None:
+    # Of a lease that has ended, nobody is told before the server comes by or somebody looks.
+    standalone.cli("DEBUG", "SET-ACTIVE-EXPIRE", "0")
+    place = Place(standalone.url, prefix, cache={"lease": LEASE})
+    first, second = crew.members
+    running(first, place, "sync")
+    waiting(second, place, "sync", value="second")
+    first.kill()
+    killed = time.monotonic()
+    assert second.heard() == "running"
+    assert time.monotonic() - killed < LEASE + 2.0
+    assert second.result().value == "second"
+
+
 def test_a_maker_that_is_killed_at_a_refresh_leaves_the_stale_value_and_another_refreshes(
     crew: Crew, place: Place
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -217,6 +218,38 @@ def act_before(proxy: WireProxy, nth: int, act: Callable[[], object]) -> None:
         return "forward"
 
     proxy.script(decide)
+
+
+def test_a_caller_who_finds_a_lease_just_taken_waits_for_its_owner(
+    connect: Connect, servers: Servers, prefix: str, face: FaceName
+) -> None:
+    valkey = servers.get("embedded")
+    runs: list[str] = []
+    running = threading.Event()
+
+    def slow() -> str:
+        runs.append("slow")
+        running.set()
+        time.sleep(0.3)
+        return "slow"
+
+    with (
+        WireProxy(valkey.url.removeprefix("unix://")) as proxy,
+        Place(valkey.url, prefix).open() as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        cache = connect(proxy.url).cache("x", ttl=60)
+        wait_until(lambda: (cache.get("warm"), cache.stats().links)[1], "it is linked")
+
+        def decide(words: list[bytes]) -> Action:
+            if words[0] == b"SET" and not running.is_set():
+                pool.submit(other.get_or_create, "k", slow)
+                assert running.wait(10)
+            return "forward"
+
+        proxy.script(decide)
+        assert cache.get_or_create("k", lambda: runs.append("own")) == "slow"
+        assert runs == ["slow"]
 
 
 def test_a_tag_that_a_factory_adds_holds_unless_a_tag_was_invalidated_meanwhile(

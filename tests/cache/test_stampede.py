@@ -280,7 +280,7 @@ def test_a_child_forked_while_a_value_is_made_is_not_stuck(crew: Crew, valkey_pl
     crew.members[0].do(workers.fork_in_flight, valkey_place)
     parent, child = crew.members[0].result()
     assert parent == {"k": "made", "own": None}
-    assert child == {"other": "other", "own": "child's", "k": "made"}
+    assert child == {"other": "other", "own": "child's", "k": "made", "rejected": 0}
 
 
 @pytest.mark.parametrize("forks", [20, pytest.param(500, marks=pytest.mark.soak)])

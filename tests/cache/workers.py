@@ -382,19 +382,26 @@ def fork_in_flight(_: Line, place: Place) -> tuple[dict[str, Any], dict[str, Any
     def lost() -> str:
         raise RuntimeError("on purpose")
 
-    with place.open() as cache:
+    def slow() -> str:
+        time.sleep(0.8)  # which takes renewals
+        return "child's"
+
+    with place.with_(lease=0.3).open() as cache:
         maker = threading.Thread(target=cache.get_or_create, args=("k", factory))
         maker.start()
         assert running.wait(PATIENCE)
 
         def child() -> dict[str, Any]:
             other = cache.get_or_create("other", lambda: "other")
-            own = cache.get_or_create("own", lambda: "child's")
+            own = cache.get_or_create("own", slow)
+            rejected = cache.stats().rejected
             cache.delete("own")
-            return {"other": other, "own": own, "k": cache.get_or_create("k", lost)}
+            made = cache.get_or_create("k", lost)
+            return {"other": other, "own": own, "k": made, "rejected": rejected}
 
         pid, pipe = _forked(child)
-        time.sleep(0.2)  # have the child wait for the value
+        # The child comes to wait for this one's value, or finds it.
+        pipe.poll(1.0)
         go_on.set()
         maker.join()
         got = pipe.recv()
