@@ -56,8 +56,10 @@ def test_all_acts_share_one_thread_and_keep_their_own_times() -> None:
 
 def test_one_that_is_sooner_is_not_held_up_by_one_that_is_later() -> None:
     beats, acted = Beats(), threading.Event()
-    with beats.every(60, acted.clear), beats.every(0.01, acted.set):
-        assert acted.wait(5)
+    with beats.every(60, acted.clear):
+        wait_until(lambda: beats._wakes, "the thread waits for the later one")
+        with beats.every(0.01, acted.set):
+            assert acted.wait(5)
 
 
 def test_an_error_is_logged_and_the_next_beat_comes(caplog: pytest.LogCaptureFixture) -> None:

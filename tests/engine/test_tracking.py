@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import octavo
+from octavo.engine.tracking import TRUST
 from octavo.testing.waiting import wait_until
 from tests.cache import keeping
 from tests.cache.keeping import becomes, cache_of, keep, kept, outsider
@@ -220,6 +221,19 @@ def test_a_demoted_primary_is_not_trusted(connect: Connect, cluster: Cluster, pr
             other.set("k", number)
             becomes(cache, number)
             keep(cache)
+
+
+@FLOWS
+def test_a_replica_is_not_trusted(connect: Connect, standalone: Standalone) -> None:
+    cache = cache_of(connect(standalone.url))
+    cache.set("k", "v")
+    keep(cache)
+    standalone.cli("REPLICAOF", "127.0.0.1", 1)
+    wait_until(lambda: not cache.stats().links, "the link has learned of it", timeout=TRUST)
+    for _ in range(50):
+        assert cache.fetch("k").outcome == "hit"
+    standalone.cli("REPLICAOF", "NO", "ONE")
+    keep(cache)
 
 
 @pytest.mark.slow
