@@ -1,4 +1,4 @@
-"""One changes a cache, many read it: what a change has replaced is not seen once it has returned."""
+"""One changes a cache, many read it: what a change has replaced is not seen once it returned."""
 
 from __future__ import annotations
 
