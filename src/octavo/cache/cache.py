@@ -178,7 +178,7 @@ class Cache(Job[M], Generic[M, V]):
                 state.local_hits += 1
                 value = reader.own(item)
                 return answer(value if fn is None else fn(frames.payload_of(item.frame, value)))
-        if state.broken and self._bypass and state.leaves((name,)) == "yes":
+        if state.broken and self._bypass and state.circuit((name,)) == "open":
             state.bypassed += 1
             return answer(default)
         if fn is None and default is None and not (self._timed or state.timed):

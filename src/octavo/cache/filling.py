@@ -118,7 +118,7 @@ class Filler:
 
     def _interrupted(self, flight: Flight, error: BaseException) -> None:
         """End a flight whose caller goes; one that is flown by itself goes on."""
-        if not flight.apart:
+        if not flight.detached:
             self._state.flights.land(flight, error=error)
 
     async def renew(self, want: Want) -> Any:
@@ -142,7 +142,7 @@ class Filler:
             landed = await self._landed(flight, want)
         except BaseException as error:
             self._interrupted(flight, error)
-            if not flight.apart:
+            if not flight.detached:
                 await self._maker.give_up(lease)
             raise
         return await self.value(want) if landed is None else landed.value
@@ -159,7 +159,7 @@ class Filler:
             self._state.flights.land(flight, made.entry("refreshed"), again=made.again)
 
     async def _fly(self, flight: Flight, want: Want) -> Entry[Any] | None:
-        name, found = await self._look(want.key)
+        name, found = await self._look(want)
         if found.usable:
             got, again = entry(found), self._reader.again(found)
             fresh = await self._kept_fresh(want, name, found)
@@ -180,7 +180,7 @@ class Filler:
 
     async def _spawn(self, step: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         flight: Flight = args[0]
-        flight.apart = True
+        flight.detached = True
         try:
             await Spawn(step, *args)
         except BaseException as error:
@@ -190,7 +190,7 @@ class Filler:
     @staticmethod
     def _pass_on(flight: Flight, error: BaseException) -> None:
         """Raise what interrupts this very thread or task, rather than the factory."""
-        if not isinstance(error, Exception) and not (flight.apart and flight.error is error):
+        if not isinstance(error, Exception) and not (flight.detached and flight.error is error):
             raise error
 
     async def _landed(self, flight: Flight, want: Want) -> Entry[Any] | None:
@@ -203,12 +203,12 @@ class Filler:
 
     # Looking
 
-    async def _look(self, key: bytes) -> tuple[bytes, Found]:
-        state, reader = self._state, self._reader
+    async def _look(self, want: Want) -> tuple[bytes, Found]:
+        state, reader, key = self._state, self._reader, want.key
         sure = state.nonces.head()
         head = sure or state.last
         name = b"" if head is None else value_key(head, key)
-        if state.broken and await self._left_alone(name):
+        if state.broken and await self._bypassed(name):
             return name, Found("bypass")
         if sure is not None and reader.tier is not None:
             reader.remember(key, name, sure)
@@ -217,7 +217,8 @@ class Filler:
                 return name, reader.found(item)
         try:
             if sure is not None:
-                found = await reader.look(name, recover=False)
+                timed = reader.tier or state.timed or want.options.grace or want.options.beta
+                found = await (reader.look if timed else reader.glimpse)(name, recover=False)
             else:
                 name, found = await self._find(key, name)
         except OUT_OF_REACH as error:
@@ -242,18 +243,18 @@ class Filler:
             found = await self._reader.look(name, recover=False)
         return name, found
 
-    async def _left_alone(self, name: bytes) -> bool:
-        leaves = self._state.leaves((name,) if name else ()) if self._bypass else "no"
-        if leaves == "look":
+    async def _bypassed(self, name: bytes) -> bool:
+        circuit = self._state.circuit((name,) if name else ()) if self._bypass else "closed"
+        if circuit == "half-open":
             # Nobody waits for what may take its time to fail.
             await Spawn(self._probe, name)
-        if leaves != "no":
+        if circuit != "closed":
             self._state.bypassed += 1
-        return leaves != "no"
+        return circuit != "closed"
 
     async def _probe(self, name: bytes) -> None:
         if (await self._reader.look(name or b"-")).kind != "bypass":
-            self._state.reached((name,))
+            self._state.record_success((name,))
 
     # A value that is there
 
@@ -264,7 +265,7 @@ class Filler:
         if not stale and not _is_early(found, options):
             return None
         waits = stale and options.soft_timeout != 0
-        quiet = (state.quiet.get(name) or 0.0) > monotonic()
+        quiet = (state.backoff.get(name) or 0.0) > monotonic()
         if not waits and (quiet or state.refreshing >= _MOST_REFRESHES):
             return None
         flight = Flight((want.key, "refresh"))
@@ -318,7 +319,7 @@ class Filler:
                 return
             made = await self._maker.make([want.key], want.factory, want.options, lease)
         except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
-            state.quiet.set(name, monotonic() + _AFTER_FAILURE)
+            state.backoff.set(name, monotonic() + _AFTER_FAILURE)
             waited_for = flight.landed is not None
             state.flights.land(flight, error=error)
             await self._maker.give_up(lease, paused=_AFTER_FAILURE)
@@ -341,11 +342,11 @@ class Filler:
                 behind=(b"GETRANGE", lease.name, b"0", b"%d" % (frames.MARK - 1)),
             )
         except UNABLE as error:
-            self._state.lost((lease.name,), error)
+            self._state.record_failure((lease.name,), error)
             log.info("octavo could not refresh a value: %s", error)
             return "paused"
         if holder not in (None, lease.data):
-            self._state.quiet.set(lease.name, monotonic() + _QUIET)
+            self._state.backoff.set(lease.name, monotonic() + _QUIET)
             return "paused" if holder == PAUSED else "no"
         if head != lease.before:
             await self._maker.give_up(lease)
@@ -403,7 +404,7 @@ class Filler:
             raise
 
     def _unable(self, error: OctavoError, name: bytes) -> Found:
-        self._state.lost((name,), error)
+        self._state.record_failure((name,), error)
         self._state.bypassed += 1
         return Found("bypass")
 

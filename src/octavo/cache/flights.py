@@ -24,7 +24,7 @@ class Flight:
 
     Attributes:
         name: what it is about.
-        apart: whether it is flown by itself, and not by one of those who wait for it.
+        detached: whether it is flown by itself, and not by one of those who wait for it.
         over: whether it has ended.
         landed: set at its end; made when somebody first waits.
         entry: the outcome; None means that whoever waits starts over.
@@ -34,13 +34,13 @@ class Flight:
     """
 
     __slots__ = (
-        "again", "apart", "entry", "error", "here", "landed", "name", "over", "own", "traceback",
+        "again", "detached", "entry", "error", "here", "landed", "name", "over", "own", "traceback",
     )  # fmt: skip
 
     def __init__(self, name: Name) -> None:
         self.name = name
         self.here: dict[Name, Flight] = {}
-        self.apart = False
+        self.detached = False
         self.over = False
         self.landed: Signal | None = None
         self.entry: Entry[Any] | None = None
@@ -136,7 +136,7 @@ class Flights:
             if flight.over:
                 return
             flight.entry, flight.again = entry, again
-            if isinstance(error, Exception) or (flight.apart and isinstance(error, SystemExit)):
+            if isinstance(error, Exception) or (flight.detached and isinstance(error, SystemExit)):
                 flight.error, flight.traceback = error, error.__traceback__
             flight.over = True
             landed = flight.landed

@@ -177,12 +177,14 @@ class Maker:
             raise
         if made.data is None:
             made.stands &= await self.give_up(lease)
+            if lease.how != "created" and made.stands:
+                await self._remove(lease)
         else:
             try:
                 made.stands = await storing(lease, made) == 1
                 self._state.rejected += not made.stands
             except UNABLE as error:
-                self._state.lost((lease.name,), error)
+                self._state.record_failure((lease.name,), error)
                 log.info("octavo could not store a value: %s", error)
             # This process's tier may have been filled with what the value takes the place of.
             self._state.tracker.changed((lease.name,))
@@ -225,9 +227,18 @@ class Maker:
         try:
             return await (pausing(lease, paused) if paused else ending(lease, 0)) == 1
         except OctavoError as error:
-            self._state.lost((lease.place,), error)
+            self._state.record_failure((lease.place,), error)
             log.info("octavo could not end a lease, which ends by itself: %s", error)
             return True
+
+    async def _remove(self, lease: Lease) -> None:
+        """Remove the value that was to be refreshed, and is not to be stored any more."""
+        try:
+            # What takes its place for a millisecond is a lease that nobody holds.
+            await CLAIM((lease.name,), (lease.before, lease.data, 1), _as_it_is)
+        except UNABLE as error:
+            self._state.record_failure((lease.name,), error)
+        self._state.tracker.changed((lease.name,))
 
     async def _nonces(self, options: Options) -> dict[bytes, bytes] | None:
         layout = self._state.layout
@@ -238,7 +249,7 @@ class Maker:
         try:
             nonces: dict[bytes, bytes] = await self._state.mint(keys, options.stays)
         except UNABLE as error:
-            self._state.lost(keys, error)
+            self._state.record_failure(keys, error)
             log.info("octavo does not store a value whose tags it cannot read: %s", error)
             return None
         return nonces
@@ -355,3 +366,7 @@ def storing(lease: Lease, made: Made) -> Command[int]:
     # One key, where that is enough: while a slot moves, two that are not both there have to wait.
     keys = (lease.name,) if lease.place == lease.name else (lease.name, lease.place)
     return FILL(keys, args, int)
+
+
+def _as_it_is(reply: Any) -> Any:
+    return reply

@@ -114,7 +114,7 @@ class ManyFiller:
             except UNABLE as error:
                 if not self._bypass:
                     raise
-                state.lost((waited_for or state.layout.generation,), error)
+                state.record_failure((waited_for or state.layout.generation,), error)
                 state.bypassed += len(asked)
             made = await self._make(asked, leases, factory, options) if asked else {}
             for key in asked:
@@ -134,13 +134,19 @@ class ManyFiller:
         state, reader = self._state, self._reader
         generation = (state.layout.generation,)
         head = state.nonces.head()
-        if head is None and self._bypass and state.broken and state.leaves(generation) == "yes":
+        if head is None and self._bypass and state.broken and state.circuit(generation) == "open":
             names, all_found = [b""] * len(keys), [Found("bypass")] * len(keys)
         else:
             head = head or await state.ask_head()
             names = [value_key(head, key) for key in keys]
-            looks = tuple(reader.look(name, recover=self._bypass) for name in names)
-            all_found = await Command((), (), list[Found], parts=looks)
+            near = {name: item for name in names if (item := reader.glance(name)) is not None}
+            far = [name for name in names if name not in near]
+            looks = tuple(reader.look(name, recover=self._bypass) for name in far)
+            looked: list[Found] = await Command((), (), list, parts=looks) if looks else []
+            there = dict(zip(far, looked, strict=True))
+            all_found = [
+                reader.found(near[name]) if name in near else there[name] for name in names
+            ]
         for each in all_found:
             state.count(each.kind)
         return dict(zip(keys, zip(names, all_found, strict=True), strict=True))

@@ -196,8 +196,8 @@ class _Store(Cache[Any, Kept]):
 class _Strict(Filler):
     """Takes what is not fresh for what is not there: nobody is given it meanwhile."""
 
-    async def _look(self, key: bytes) -> tuple[bytes, Found]:
-        name, found = await super()._look(key)
+    async def _look(self, want: Want) -> tuple[bytes, Found]:
+        name, found = await super()._look(want)
         stale = found.usable and not _is_fresh(found)
         return name, Found("void", data=found.data) if stale else found
 

@@ -95,22 +95,28 @@ class Reader:
     # The tier in the process
 
     def near(self, key: str | bytes) -> Any:
-        """Return the value that the tier in the process has of a user's key, or `MISSING`."""
+        """Return the value that the tier in the process has of a user's key, or `MISSING`.
+
+        It is `glance` and `own` once more, in one: this is where a local hit spends its time.
+        """
         held = self.state.nonces.held
-        if self.tier is None or held is None:
+        if held is None or self.tier is None:
             return MISSING
-        _, link, names = held
         try:
-            name = names.get(key)
+            name = held[2].get(key)
         except TypeError:
             return MISSING  # no key, as will be said where keys are looked at
-        if name is None or monotonic() >= link.trusted_until:
-            return MISSING
-        item = self.glance(name)
+        item: Item | None = None if name is None else self.tier.get(name)
         if item is None:
             return MISSING
+        coding, value, until, link, frame, kind = item
+        now = monotonic()
+        if now >= until or now >= link.trusted_until or now >= held[1].trusted_until:
+            return MISSING
+        if kind != self.kind or (frame is not None and frame.tags and not self._valid(frame)):
+            return MISSING
         self.state.local_hits += 1
-        return item[1] if item[0] < 0 else self.decode(item[0], item[1])
+        return value if coding < 0 else self.decode(coding, value)
 
     def glance(self, name: bytes) -> Item | None:
         """Return what the tier in the process has that is fresh."""
@@ -175,7 +181,7 @@ class Reader:
 
         With `recover`, a node that is out of reach has nothing, and is left alone.
         """
-        if recover and self.state.broken and self.state.leaves((name,)) == "yes":
+        if recover and self.state.broken and self.state.circuit((name,)) == "open":
             return answer(Found("bypass"))
         ticket = self.state.tracker.ticket() if self.tier is not None else None
         return self._looking(name, ticket, recover=recover)
@@ -215,7 +221,7 @@ class Reader:
 
         def read(reply: list[Any]) -> Found:
             if self.state.broken:
-                self.state.reached((name,))
+                self.state.record_success((name,))
             stays, data = reply
             found = self._judge(data, stays)
             return found if found.kind == "unsure" else finish(found, None)
@@ -255,7 +261,7 @@ class Reader:
         """Return what a look has found whose node cannot be reached; raise any other error."""
         if not isinstance(error, OUT_OF_REACH):
             raise error
-        self.state.lost(((error.key or "").encode(),), error)
+        self.state.record_failure(((error.key or "").encode(),), error)
         return Found("bypass")
 
     def _judge(self, data: bytes | None, stays: int | None) -> Found:
@@ -360,7 +366,7 @@ class Reader:
         """Return the Command that looks at keys, given by groups that may go in one command."""
         names = [name for group in groups for name in group]
         broken = self.state.broken
-        if broken and any(self.state.leaves((name,)) == "yes" for name in names):
+        if broken and any(self.state.circuit((name,)) == "open" for name in names):
             timed = True  # each key for itself
         if timed or self.tier is not None:
             looks = tuple(self.look(name) for name in names)

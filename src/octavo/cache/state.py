@@ -80,8 +80,8 @@ class Nonces:
         if key == self._generation:
             self.held = None
             self._cleared()
-        else:
-            self._tags.pop(key)
+        elif self._tags.pop(key) is not None:
+            self._cleared()
 
 
 class State:
@@ -100,7 +100,7 @@ class State:
         self.tier: Bounded[bytes, Any] | None = None
         self.last: bytes | None = None
         self.timed = False
-        self.quiet: Bounded[bytes, float] = Bounded(10_000)
+        self.backoff: Bounded[bytes, float] = Bounded(10_000)
         self.broken: dict[Endpoint | None, Breaker] = {}
         self.refreshing = 0
         self._kinds: dict[object, int] = {}
@@ -239,19 +239,22 @@ class State:
 
     # The breaker
 
-    def leaves(self, keys: tuple[bytes, ...]) -> Literal["no", "yes", "look"]:
-        """Whether the node of these keys is to be left alone; "look": its turn has come again."""
+    def circuit(self, keys: tuple[bytes, ...]) -> Literal["closed", "open", "half-open"]:
+        """Return how it stands with the node of these keys: open for one that is out of reach.
+
+        It is half-open for one caller now and then, who is to have a look.
+        """
         node = self.common.topology.node_of(keys)
         breaker = self.broken.get(node)
         if breaker is None:
-            return "no"
+            return "closed"
         link = None if node is None else self.tracker.link(node)
         if link is not None and link.trusted_until - TRUST > breaker.opened:
             self.broken.pop(node, None)
-            return "no"
-        return "look" if breaker.lets_through() else "yes"
+            return "closed"
+        return "half-open" if breaker.lets_through() else "open"
 
-    def lost(self, keys: tuple[bytes, ...], error: OctavoError) -> None:
+    def record_failure(self, keys: tuple[bytes, ...], error: OctavoError) -> None:
         """Take note of an error, in case it says that the node of these keys is out of reach."""
         one_reply = isinstance(error, ConnectionLost) and error.outcome == "unknown"
         if not isinstance(error, OUT_OF_REACH) or (
@@ -265,7 +268,7 @@ class State:
         else:
             breaker.failed()
 
-    def reached(self, keys: tuple[bytes, ...]) -> None:
+    def record_success(self, keys: tuple[bytes, ...]) -> None:
         """Take note that the node of these keys answers."""
         if self.broken:
             self.broken.pop(self.common.topology.node_of(keys), None)

@@ -60,13 +60,13 @@ class Scope:
         def lost(error: OctavoError) -> T:
             if not isinstance(error, OUT_OF_REACH):
                 raise error
-            state.lost(generation, error)
+            state.record_failure(generation, error)
             return bypassed()
 
         def read() -> Command[T]:
             if state.nonces.head() is not None or not self._bypass:
                 return self._now(build)
-            if state.broken and state.leaves(generation) == "yes":
+            if state.broken and state.circuit(generation) == "open":
                 return answer(bypassed())
             return msgspec.structs.replace(self._now(build), recover=lost)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from octavo.engine.telemetry import Telemetry
     from octavo.engine.topology import Endpoint, Topology
     from octavo.engine.tracking import Loan
+
+log = logging.getLogger("octavo")
 
 _READ_SIZE = 65_536
 _TRUSTED_IDLE = 1.0
@@ -482,7 +485,12 @@ class SyncEngine:
         context = copy_context()
 
         def run() -> None:
-            context.run(self._drive, name, spawn.method(*spawn.args))
+            try:
+                context.run(self._drive, name, spawn.method(*spawn.args))
+            except RuntimeError as error:
+                if not self._closed:
+                    raise
+                log.info("octavo gave up on %s: %s", name, error)
 
         # A daemon: what nobody waits for must not keep the interpreter from ending.
         threading.Thread(target=run, name="octavo-flow", daemon=True).start()
