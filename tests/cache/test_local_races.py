@@ -31,8 +31,8 @@ class Hammer:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.number = 0
-        self.floors = dict.fromkeys(self.KEYS, 0)
-        self.tagged = set[str]()
+        self.floors: dict[str, int] = dict.fromkeys(self.KEYS, 0)
+        self.tagged: set[str] = set()
         self.wrong: list[object] = []
         self.seen = 0
         self.ended = False
@@ -60,7 +60,8 @@ class Hammer:
                 self.tagged.clear()
                 return cache.clear(), note(*self.KEYS)
             case "invalidate":
-                tagged, self.tagged = self.tagged, set()
+                tagged = tuple(self.tagged)
+                self.tagged.clear()
                 return cache.invalidate_tags("t"), note(*tagged)
             case _:
                 return cache.add(key, number), lambda: None

@@ -57,7 +57,10 @@ def test_all_acts_share_one_thread_and_keep_their_own_times() -> None:
 def test_one_that_is_sooner_is_not_held_up_by_one_that_is_later() -> None:
     beats, acted = Beats(), threading.Event()
     with beats.every(60, acted.clear):
-        wait_until(lambda: beats._wakes, "the thread waits for the later one")
+        wait_until(
+            lambda: beats._wakes,  # pyright: ignore[reportPrivateUsage]
+            "the thread waits for the later one",
+        )
         with beats.every(0.01, acted.set):
             assert acted.wait(5)
 

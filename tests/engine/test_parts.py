@@ -115,7 +115,7 @@ def test_a_whole_of_local_answers_sends_nothing(lab: Any, send: Send, proxy: Wir
 
 def test_follow_ups_of_parts_travel_together(lab: Any, send: Send, proxy: WireProxy) -> None:
     more = [incr(lab, f"{{x}}{i}") for i in range(3)]
-    parts = [incr(lab, "{x}n", then=lambda n: more[n - 1]) for _ in more]
+    parts = [incr(lab, "{x}n", then=lambda n: more[int(n) - 1]) for _ in more]
     assert send(whole(*parts, incr(lab, "{x}n"))) == [1, 1, 1, 4]
     assert proxy.round_trips == 2
 
