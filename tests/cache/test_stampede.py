@@ -110,13 +110,14 @@ class Watch:
 
 
 def check(rushes: list[Any], watch: Watch, nodes: int) -> None:
-    assert sum(rush.runs for rush in rushes) == 1
+    made = [when for rush in rushes for when in rush.made]
+    assert len(made) == 1
+    assert max(rush.first_began for rush in rushes) < made[0], "the processes never met"
     assert len(frozenset[Any]().union(*(rush.values for rush in rushes))) == 1
     slowest = max(rush.slowest for rush in rushes)
     print(f"slowest {slowest:.3f} s, {watch.most} sockets, {watch.commands}")
-    # Within 1 s on a machine that does nothing else; a second run would take longer than this.
-    assert COST <= slowest < 2 * COST + 0.9
-    assert max(rush.first_began for rush in rushes) < COST, "the processes never met"
+    # Within 1 s on a machine that does nothing else; whoever is not woken waits for 5 s.
+    assert COST <= slowest < 4.0
     assert watch.most <= 3 * PROCESSES * nodes
     asked = {name: calls for name, calls in watch.commands.items() if name != "client"}
     assert sum(asked.values()) <= 25 * PROCESSES * nodes

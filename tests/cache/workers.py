@@ -128,9 +128,13 @@ def nap(line: Line, place: Place, key: str, seconds: float, face: str) -> Outcom
 
 @dataclass(frozen=True)
 class Rush:
-    """What one process saw of a stampede."""
+    """What one process saw of a stampede, in seconds after its start.
 
-    runs: int
+    Attributes:
+        made: when each run of the factory ended.
+    """
+
+    made: list[float]
     first_began: float
     slowest: float
     values: frozenset[Any]
@@ -138,16 +142,18 @@ class Rush:
 
 def rush_of_tasks(line: Line, _: int, place: Place, key: str, callers: int, cost: float) -> Rush:
     """Have so many tasks want one key at the same moment."""
-    runs: list[None] = []
+    made: list[float] = []
+    begin: list[float] = []
 
     async def factory() -> str:
-        runs.append(None)
         await asyncio.sleep(cost)
+        made.append(time.monotonic() - begin[0])
         return f"value of {os.getpid()}"
 
     async def rush(cache: Cache[Async, Any]) -> Rush:
         line.say("ready")
         start = await asyncio.to_thread(line.hear)
+        begin.append(start)
 
         async def caller() -> tuple[Any, float, float]:
             await asyncio.sleep(start - time.monotonic())
@@ -156,7 +162,7 @@ def rush_of_tasks(line: Line, _: int, place: Place, key: str, callers: int, cost
             return value, began - start, time.monotonic() - start
 
         got = await asyncio.gather(*(caller() for _ in range(callers)))
-        return _rush(runs, got)
+        return _rush(made, got)
 
     rushed: Rush = place.run(rush)
     return rushed
@@ -164,15 +170,15 @@ def rush_of_tasks(line: Line, _: int, place: Place, key: str, callers: int, cost
 
 def rush_of_threads(line: Line, _: int, place: Place, key: str, callers: int, cost: float) -> Rush:
     """Have so many threads want one key at the same moment."""
-    runs: list[None] = []
+    made: list[float] = []
+    begin: list[float] = []
 
     def factory() -> str:
-        runs.append(None)
         time.sleep(cost)
+        made.append(time.monotonic() - begin[0])
         return f"value of {os.getpid()}"
 
     there = threading.Barrier(callers + 1)
-    begin: list[float] = []
 
     with place.open() as cache, ThreadPoolExecutor(callers) as pool:
 
@@ -189,12 +195,12 @@ def rush_of_threads(line: Line, _: int, place: Place, key: str, callers: int, co
         line.say("ready")
         begin.append(line.hear())
         there.wait(PATIENCE)
-        return _rush(runs, [future.result() for future in futures])
+        return _rush(made, [future.result() for future in futures])
 
 
-def _rush(runs: list[None], got: list[tuple[Any, float, float]]) -> Rush:
+def _rush(made: list[float], got: list[tuple[Any, float, float]]) -> Rush:
     values, begun, ended = zip(*got, strict=True)
-    return Rush(len(runs), min(begun), max(ended), frozenset(values))
+    return Rush(made, min(begun), max(ended), frozenset(values))
 
 
 def hammer(
