@@ -217,7 +217,8 @@ class Filler:
                 return name, reader.found(item)
         try:
             if sure is not None:
-                timed = reader.tier or state.timed or want.options.grace or want.options.beta
+                own = want.options.grace or want.options.beta
+                timed = own or state.timed or reader.tier is not None
                 found = await (reader.look if timed else reader.glimpse)(name, recover=False)
             else:
                 name, found = await self._find(key, name)
