@@ -438,7 +438,7 @@ class Cache(Job[M], Generic[M, V]):
                 entries=0 if tier is None else len(tier),
                 evicted=0 if tier is None else tier.evicted,
                 links=len(state.tracker.links),
-                unreachable=tuple(node.address for node in list(state.broken) if node is not None),
+                unreachable=state.unreachable,
             )
         )
 
@@ -521,9 +521,10 @@ class Cache(Job[M], Generic[M, V]):
             FactoryTimeout: the factory took longer than `timeout`.
             TypeError: the factory is async and this is sync code, or the value cannot be stored.
         """
-        if self._near is not None and (value := self._near(key)) is not MISSING and not options:
+        if self._near is not None and not options:
             self._check(factory)
-            return soon(value) if self._common.tasks else value
+            if (value := self._near(key_bytes(key))) is not MISSING:
+                return soon(value) if self._common.tasks else value
         want = self._wanting(key, factory, options)
         return self._drive("cache.get_or_create", self._filler.value, want)
 

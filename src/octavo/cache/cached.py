@@ -41,7 +41,7 @@ class Ways(NamedTuple):
     cache: Cache[Any, Any]
     obtain: Callable[[Want], Any]
     renew: Callable[[Want], Any]
-    near: Callable[[str], Any] | None
+    near: Callable[[bytes], Any] | None
     tasks: bool
 
 
@@ -68,11 +68,11 @@ class Cached(Generic[P, T]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what is cached for these arguments, or what the function returns."""
-        key = self._keys(args, kwargs)
+        key = self._keys(args, kwargs).encode()
         if self._near is not None and (value := self._near(key)) is not MISSING:
             return cast("T", soon(value) if self._tasks else value)
         function = partial(self.original, *args, **kwargs)
-        return cast("T", self._obtain(Want(key.encode(), function, self._options)))
+        return cast("T", self._obtain(Want(key, function, self._options)))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind a method to its object."""

@@ -6,6 +6,7 @@ Values, one hash tag each:
 |---|---|---|---|
 | `{prefix}:cache:{name}:{generation}:{.key}` | string | a value, or its maker's lease | its own |
 | `...:{.key}:l` | string | the lease of who refreshes the value | the lease's |
+| `{prefix}:pages:cache:{name}:count:{.url}` | string | how often a web page was asked for | none |
 
 What is about the whole cache, under the hash tag of its name, `{base}` = `{prefix}:cache:{{name}}`:
 

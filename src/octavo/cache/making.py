@@ -46,7 +46,8 @@ class Fill:
         ttl: seconds, or a timedelta.
         grace: seconds, or a timedelta.
         tags: names; those added here hold only if no tag was invalidated while the factory ran.
-        store: False keeps the value from being stored.
+        store: False keeps the value from being stored; a stale one whose place it would have
+            taken goes all the same.
     """
 
     __slots__ = ("grace", "store", "tags", "ttl")
@@ -122,6 +123,7 @@ class Made(msgspec.Struct):
         value: the value.
         data: what to store; None for a value that is not to be stored.
         stays: milliseconds to store it for.
+        remove: whether a value that it would have replaced is to go.
         stands: whether nothing has changed its key since its factory began, as far as is known.
         again: gives another caller an object of its own; None where one does for all.
     """
@@ -131,6 +133,7 @@ class Made(msgspec.Struct):
     stays: int = 0
     ttl: float = 0.0
     tags: tuple[str, ...] = ()
+    remove: bool = False
     stands: bool = True
     again: Callable[[], Any] | None = None
 
@@ -177,7 +180,7 @@ class Maker:
             raise
         if made.data is None:
             made.stands &= await self.give_up(lease)
-            if lease.how != "created" and made.stands:
+            if made.remove and lease.how != "created" and made.stands:
                 await self._remove(lease)
         else:
             try:
@@ -232,7 +235,7 @@ class Maker:
             return True
 
     async def _remove(self, lease: Lease) -> None:
-        """Remove the value that was to be refreshed, and is not to be stored any more."""
+        """Remove the value that was to be refreshed."""
         try:
             # What takes its place for a millisecond is a lease that nobody holds.
             await CLAIM((lease.name,), (lease.before, lease.data, 1), _as_it_is)
@@ -258,7 +261,9 @@ class Maker:
         """Return what a factory has made as it is to be stored, if there is a lease for it."""
         value, fill, before = run.value, run.fill, run.before
         if lease is None or not fill.store or before is None:
-            return self._unstored(value)
+            made = self._unstored(value)
+            made.remove = not fill.store
+            return made
         ttl, grace = millis("ttl", fill.ttl), millis("grace", fill.grace, least=0)
         tags = await self._tags(tag_names(fill.tags), options, before, ttl + grace)
         if tags is None:

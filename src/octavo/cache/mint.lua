@@ -7,16 +7,13 @@
 local needed = tonumber(ARGV[1])
 local reply = {}
 for i, key in ipairs(KEYS) do
-  local nonce = redis.call('GET', key)
-  if not nonce then
-    nonce = ARGV[2 + i]
-    redis.call('SET', key, nonce)
-  end
+  redis.call('SET', key, ARGV[2 + i], 'NX')
   local stays = redis.call('PTTL', key)
   if needed > 0 and stays < needed then
     redis.call('PEXPIRE', key, ARGV[2])
     stays = tonumber(ARGV[2])
   end
-  reply[2 * i - 1], reply[2 * i] = nonce, stays
+  -- Read last: its next change is told to who reads it, and the ones above are none.
+  reply[2 * i - 1], reply[2 * i] = redis.call('GET', key), stays
 end
 return reply

@@ -248,11 +248,20 @@ class State:
         breaker = self.broken.get(node)
         if breaker is None:
             return "closed"
-        link = None if node is None else self.tracker.link(node)
-        if link is not None and link.trusted_until - TRUST > breaker.opened:
+        if self._is_back(node, breaker):
             self.broken.pop(node, None)
             return "closed"
         return "half-open" if breaker.lets_through() else "open"
+
+    def _is_back(self, node: Endpoint | None, breaker: Breaker) -> bool:
+        link = None if node is None else self.tracker.link(node)
+        return link is not None and link.trusted_until - TRUST > breaker.opened
+
+    @property
+    def unreachable(self) -> tuple[str, ...]:
+        """The nodes taken for out of reach."""
+        broken = list(self.broken.items())
+        return tuple(node.address for node, b in broken if node and not self._is_back(node, b))
 
     def record_failure(self, keys: tuple[bytes, ...], error: OctavoError) -> None:
         """Take note of an error, in case it says that the node of these keys is out of reach."""

@@ -660,7 +660,16 @@ class AsyncEngine:
 
     def _spawn(self, name: str, spawn: Spawn) -> None:
         spawned = self._home().spawned
-        task = asyncio.create_task(self._drive(name, spawn.method(*spawn.args)))
+
+        async def run() -> None:
+            try:
+                await self._drive(name, spawn.method(*spawn.args))
+            except RuntimeError as error:
+                if not self._closed:
+                    raise
+                log.info("octavo gave up on %s: %s", name, error)
+
+        task = asyncio.create_task(run())
         spawned.add(task)
         task.add_done_callback(spawned.discard)
 
