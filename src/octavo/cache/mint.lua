@@ -7,13 +7,17 @@
 local needed = tonumber(ARGV[1])
 local reply = {}
 for i, key in ipairs(KEYS) do
-  redis.call('SET', key, ARGV[2 + i], 'NX')
-  local stays = redis.call('PTTL', key)
-  if needed > 0 and stays < needed then
-    redis.call('PEXPIRE', key, ARGV[2])
-    stays = tonumber(ARGV[2])
+  -- What is read before it is written counts as changed for who reads it: PTTL comes second.
+  local made = {'SET', key, ARGV[2 + i], 'NX'}
+  if needed > 0 then made = {'SET', key, ARGV[2 + i], 'NX', 'PX', ARGV[2]} end
+  local stays = tonumber(ARGV[2])
+  if not redis.call(unpack(made)) then
+    stays = redis.call('PTTL', key)
+    if needed > 0 and stays < needed then
+      redis.call('PEXPIRE', key, ARGV[2])
+      stays = tonumber(ARGV[2])
+    end
   end
-  -- Read last: its next change is told to who reads it, and the ones above are none.
   reply[2 * i - 1], reply[2 * i] = redis.call('GET', key), stays
 end
 return reply
