@@ -373,8 +373,7 @@ class Filler:
         else:
             flight.own = made.entry("created" if lease else "bypass")
             # Who has joined since the key was changed must not be given what was made before.
-            changed = not made.stands and state.flights.joinable(flight)
-            got = None if changed else flight.own
+            got = flight.own if made.stands else None
             state.flights.land(flight, got, again=made.again)
 
     async def _claim(

@@ -94,11 +94,6 @@ class Flights:
             mine.here = self._here(kind)
             mine.here[mine.name] = mine
 
-    @staticmethod
-    def joinable(flight: Flight) -> bool:
-        """Whether somebody may still join a flight: no change of its key is known here."""
-        return flight.here.get(flight.name) is flight
-
     def _here(self, kind: int) -> dict[Name, Flight]:
         place = self._place(), kind
         here = self._flights.get(place)

@@ -125,7 +125,7 @@ class ManyFiller:
 
     def _land(self, flight: Flight, made: Made | None, outcome: Outcome) -> None:
         flights = self._state.flights
-        if made is None or (not made.stands and flights.joinable(flight)):
+        if made is None or not made.stands:
             flights.land(flight)
         else:
             flights.land(flight, made.entry(outcome), again=made.again)
