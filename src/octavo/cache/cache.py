@@ -603,9 +603,9 @@ class Cache(Job[M], Generic[M, V]):
         )
 
         def decorator(function: Callable[P, T]) -> Cached[P, T]:
-            if isinstance(function, staticmethod | classmethod):
-                kind = type(function).__name__
-                raise TypeError(f"cached goes below {kind}, on the function itself")
+            for kind in (staticmethod, classmethod):
+                if isinstance(function, kind):
+                    raise TypeError(f"cached goes below {kind.__name__}, on the function itself")
             self._check(function)
             keys = CallKeys(function, key=key, name=name, ignore=ignore, version=version)
             return Cached(function, keys, chosen, ways)

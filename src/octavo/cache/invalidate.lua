@@ -1,6 +1,5 @@
 -- invalidate.lua: give tags another nonce, so that no entry has the one they have now
--- KEYS[1] changes: {base}:changes (string)
--- KEYS[2..] tags: {base}:tag:{tag} (string)
+-- KEYS[1..] nonces: {base}:changes|{base}:tag:{tag} (string)
 -- ARGV[1] nonce: random
 -- ARGV[2] ttl: milliseconds
 -- returns nothing

@@ -1,5 +1,5 @@
 -- lease.lua: give a lease another time, end it, or leave something else in its place, if it is ours
--- KEYS[1] lease: {value} or {value}:l (string)
+-- KEYS[1] lease: {value}|{value}:l (string)
 -- ARGV[1] lease: what it holds if it is ours
 -- ARGV[2] ttl: milliseconds from now; 0 ends it
 -- ARGV[3] next: what it holds from now on
