@@ -39,9 +39,10 @@ from octavo.engine.command import MISSING, Async, Command, Job, M, Sync, answer,
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from typing import ParamSpec
+    from typing import ParamSpec, Unpack
 
     from octavo.cache.layout import Layout
+    from octavo.cache.options import Choices
     from octavo.engine.codec import Codec, Compression
     from octavo.engine.command import Engine
     from octavo.errors import OctavoError
@@ -444,58 +445,24 @@ class Cache(Job[M], Generic[M, V]):
 
     # Making what is missing
 
-    if TYPE_CHECKING:
-
-        @overload
-        def get_or_create(
-            self: Cache[Sync, Any],
-            key: Key,
-            factory: Callable[[], T],
-            *,
-            ttl: Seconds | None = ...,
-            grace: Seconds | None = ...,
-            tags: Iterable[str] = ...,
-            jitter: float | None = ...,
-            beta: float | None = ...,
-            timeout: Seconds | None = ...,
-            soft_timeout: Seconds | None = ...,
-            stale_on_error: bool = ...,
-            lease: Seconds | None = ...,
-        ) -> T: ...
-        @overload
-        def get_or_create(
-            self: Cache[Async, Any],
-            key: Key,
-            factory: Callable[[], Awaitable[T]],
-            *,
-            ttl: Seconds | None = ...,
-            grace: Seconds | None = ...,
-            tags: Iterable[str] = ...,
-            jitter: float | None = ...,
-            beta: float | None = ...,
-            timeout: Seconds | None = ...,
-            soft_timeout: Seconds | None = ...,
-            stale_on_error: bool = ...,
-            lease: Seconds | None = ...,
-        ) -> Coroutine[Any, Any, T]: ...
-        @overload
-        def get_or_create(
-            self: Cache[Async, Any],
-            key: Key,
-            factory: Callable[[], T],
-            *,
-            ttl: Seconds | None = ...,
-            grace: Seconds | None = ...,
-            tags: Iterable[str] = ...,
-            jitter: float | None = ...,
-            beta: float | None = ...,
-            timeout: Seconds | None = ...,
-            soft_timeout: Seconds | None = ...,
-            stale_on_error: bool = ...,
-            lease: Seconds | None = ...,
-        ) -> Coroutine[Any, Any, T]: ...
-
-    def get_or_create(self, key: Key, factory: Callable[[], Any], **options: Any) -> Any:
+    @overload
+    def get_or_create(
+        self: Cache[Sync, Any], key: Key, factory: Callable[[], T], **options: Unpack[Choices]
+    ) -> T: ...
+    @overload
+    def get_or_create(
+        self: Cache[Async, Any],
+        key: Key,
+        factory: Callable[[], Awaitable[T]],
+        **options: Unpack[Choices],
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def get_or_create(
+        self: Cache[Async, Any], key: Key, factory: Callable[[], T], **options: Unpack[Choices]
+    ) -> Coroutine[Any, Any, T]: ...
+    def get_or_create(
+        self, key: Key, factory: Callable[[], Any], **options: Unpack[Choices]
+    ) -> Any:
         """Return a value, which the factory makes if there is none.
 
         One factory runs per key across threads, tasks and processes; all who ask meanwhile get
@@ -528,7 +495,24 @@ class Cache(Job[M], Generic[M, V]):
         want = self._wanting(key, factory, options)
         return self._drive("cache.get_or_create", self._filler.value, want)
 
-    def fetch_or_create(self, key: Key, factory: Callable[[], Any], **options: Any) -> Any:
+    @overload
+    def fetch_or_create(
+        self: Cache[Sync, Any], key: Key, factory: Callable[[], T], **options: Unpack[Choices]
+    ) -> Entry[T]: ...
+    @overload
+    def fetch_or_create(
+        self: Cache[Async, Any],
+        key: Key,
+        factory: Callable[[], Awaitable[T]],
+        **options: Unpack[Choices],
+    ) -> Coroutine[Any, Any, Entry[T]]: ...
+    @overload
+    def fetch_or_create(
+        self: Cache[Async, Any], key: Key, factory: Callable[[], T], **options: Unpack[Choices]
+    ) -> Coroutine[Any, Any, Entry[T]]: ...
+    def fetch_or_create(
+        self, key: Key, factory: Callable[[], Any], **options: Unpack[Choices]
+    ) -> Any:
         """Return what `get_or_create` does, as an `Entry` that says how it came about."""
         want = self._wanting(key, factory, options)
         return self._drive("cache.fetch_or_create", self._filler.obtain, want)
@@ -659,7 +643,7 @@ class Cache(Job[M], Generic[M, V]):
             own.grace if grace is None else millis("grace", grace, least=0),
         )
 
-    def _wanting(self, key: Key, factory: Callable[[], Any], options: dict[str, Any]) -> Want:
+    def _wanting(self, key: Key, factory: Callable[[], Any], options: Choices) -> Want:
         self._check(factory)
         return Want(
             key_bytes(key), factory, self._options.but(options) if options else self._options

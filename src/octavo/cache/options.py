@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import msgspec
 
 from octavo.engine.keys import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 T = TypeVar("T")
 Seconds = float | timedelta
 
 _LONGEST = 100 * 365 * 86_400
+
+
+class Choices(TypedDict, total=False):
+    """What may be chosen for one value; None takes the cache's, but for the timeouts."""
+
+    ttl: Seconds | None
+    grace: Seconds | None
+    tags: Iterable[str]
+    jitter: float | None
+    beta: float | None
+    timeout: Seconds | None
+    soft_timeout: Seconds | None
+    stale_on_error: bool
+    lease: Seconds | None
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -37,7 +51,7 @@ class Options(msgspec.Struct, frozen=True):
         """Milliseconds for which a value is there, fresh or stale."""
         return self.ttl + self.grace
 
-    def but(self, changes: dict[str, Any]) -> Options:
+    def but(self, changes: Mapping[str, Any]) -> Options:
         """Return the same options with these instead, where they are not None.
 
         Raises:
