@@ -181,7 +181,10 @@ class Model:
         if self.slots.get(making.key) is not making.slot:
             return False
         late = set(late) - making.versions.keys()
-        if not store or (late and making.changes != self.changes):
+        if not store:
+            del self.slots[making.key]
+            return False
+        if late and making.changes != self.changes:
             self.fail(making)
             return False
         tags = {**making.versions, **{tag: self.versions[tag] for tag in late}}

@@ -66,6 +66,7 @@ class Histories(RuleBasedStateMachine):
         Histories.made += 1
         name = f"cache {self.made}"
         self.ttls, self.graces, self.tagged = kept, graced, tagged
+        self.shared = local.share
         self.model = Model()
         self.result: object = None
         self.ran = 0
@@ -188,7 +189,10 @@ class Histories(RuleBasedStateMachine):
 
     @rule(i=who, key=keys)
     def get(self, i: int, key: str) -> None:
-        same(self.caches[i].get(key, default="none"), self.model.get(key, "none"))
+        found = self.caches[i].get(key, default="none")
+        same(found, self.model.get(key, "none"))
+        if isinstance(found, list) and not (self.shared and i == 0):
+            found.append("mine")  # what a caller gets is its own
         value = self.model.get(key)
         if type(value) in (str, bytes, int):
             plain = value if isinstance(value, bytes) else str(value).encode()
