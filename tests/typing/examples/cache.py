@@ -150,7 +150,7 @@ def flows(s: Cache[Sync, User], a: Cache[Async, User]) -> None:
     assert_type(s.fetch_or_create("k", load, ttl=5), Entry[User])
     assert_type(a.fetch_or_create("k", load_soon), Coroutine[Any, Any, Entry[User]])
     assert_type(a.fetch_or_create("k", load, tags=["red"]), Coroutine[Any, Any, Entry[User]])
-    s.get_or_create("k", load, tll=5)  # error mypy pyright pyrefly
+    s.get_or_create("k", load, tll=5)  # error: mypy pyright pyrefly
 
     assert_type(s.create_many(["k"], load_many), dict[str, User])
     assert_type(a.create_many(["k"], load_many_soon), Coroutine[Any, Any, dict[str, User]])
