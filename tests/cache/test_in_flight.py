@@ -417,7 +417,7 @@ def run_traffic(
 def test_no_call_gets_what_was_void_before_it(
     connect: Connect, server: Server, loop_thread: LoopThread
 ) -> None:
-    run_traffic(connect, server, loop_thread, histories=40, steps=15)
+    run_traffic(connect, server, loop_thread, histories=25, steps=15)
 
 
 @pytest.mark.soak
