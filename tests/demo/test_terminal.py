@@ -12,8 +12,9 @@ from rich.console import Console
 import octavo
 from octavo.demo import terminal
 from octavo.demo.flights import NEW_YORK, load
+from octavo.demo.pages import AirportPages
 from octavo.demo.replay import Replay
-from octavo.demo.view import Panel, Row, View
+from octavo.demo.view import Card, Panel, Row, View
 
 if TYPE_CHECKING:
     from tests.fix_servers import Servers
@@ -32,12 +33,26 @@ PANELS = [
 ]
 
 
+CARD = Card(
+    "Airport page: LAX  Los Angeles Intl",
+    "33.94 N, 118.41 W",
+    [
+        ("left", "28 today, 344 in all; 64.2% on time"),
+        ("ranks", "JFK-LAX no. 1, EWR-LAX no. 8"),
+        ("last", "22:45 JFK B6 623 +17, 21:50 JFK AA 185 +3, 20:49 JFK B6 523 +49"),
+        ("next", "06:00 JFK UA 703"),
+        ("cache", "1,268,570 requests, 96.8% hits: 1,215,879 local, 446 server, 23 stale"),
+        ("time", "8 us on a hit, 1,105 us on a miss; 546 pages made"),
+    ],
+)
+
+
 def drawn(width: int, *, encoding: str = "utf-8", panels: list[Panel] = PANELS) -> str:
     console = Console(
         file=io.TextIOWrapper(io.BytesIO(), encoding), width=width, height=24, force_terminal=True
     )
     with console.capture() as capture:
-        console.print(terminal.render(panels, "Tue 09 Jul 2013 12:00", "3 events/s", console))
+        console.print(terminal.render(panels, CARD, "Tue 09 Jul 2013 12:00", "3 events/s", console))
     return capture.get()
 
 
@@ -66,6 +81,23 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     assert max(cell_len(line) for line in lines.splitlines()) <= width
 
 
+def test_the_page_has_its_lines_whole_on_80_columns() -> None:
+    text = drawn(80)
+
+    assert all(line in text for _, line in CARD.lines)
+    assert CARD.title in text
+    assert CARD.subtitle in text
+
+
+def test_a_low_terminal_has_the_boards_only() -> None:
+    console = Console(file=io.StringIO(), width=80, height=19, force_terminal=True)
+
+    with console.capture() as capture:
+        console.print(terminal.render(PANELS, CARD, "now", "", console))
+
+    assert "Airport page" not in capture.get()
+
+
 def test_ranks_ties_and_movements_show() -> None:
     text = drawn(150)
 
@@ -91,14 +123,16 @@ def test_boards_may_be_empty() -> None:
     assert "Busiest routes" in drawn(80, panels=[panel._replace(rows=[]) for panel in PANELS])
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (50, 24), (72, 6)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(80, 24), (200, 50), (50, 24), (50, 20), (72, 6), (72, 19)]
+)
 def test_the_screen_is_never_taller_than_the_terminal(width: int, height: int) -> None:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
     rows = terminal.rows_that_fit(console)
     many = [panel._replace(rows=panel.rows[:1] * rows) for panel in PANELS]
 
     with console.capture() as capture:
-        console.print(terminal.render(many, "now", "", console))
+        console.print(terminal.render(many, CARD, "now", "", console))
 
     assert len(capture.get().splitlines()) <= height
 
@@ -112,9 +146,13 @@ def test_the_last_boards_stay_when_the_replay_is_over(servers: Servers, prefix: 
         octavo.connect(servers.get("embedded").url, prefix=prefix) as db,
         console.capture() as all_,
     ):
-        terminal.play(Replay(db, flights), View(flights), math.inf, console)
+        terminal.play(
+            Replay(db, flights), AirportPages(db, flights), View(flights), math.inf, console
+        )
 
     live, _, left = all_.get().rpartition("\x1b[?1049l")
     assert "\x1b[?25h" in live
     assert "Busiest routes" in left
+    assert "Airport page: " in left
+    assert "% hits: " in left
     assert f"{sum(f.departed is not None for f in flights)} departures" in left

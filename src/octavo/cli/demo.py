@@ -1,4 +1,4 @@
-"""`octavo demo`: real flights, ranked live."""
+"""`octavo demo`: real flights, ranked live, and airport pages, cached."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 import octavo
 from octavo.demo.flights import NEW_YORK, load
+from octavo.demo.pages import AirportPages
 from octavo.demo.plain import lines
 from octavo.demo.replay import Replay
 from octavo.demo.view import View
@@ -78,7 +79,9 @@ def demo(
 ) -> None:
     """Replay a week of real flights from New York onto live leaderboards.
 
-    The boards are kept under the prefix `octavo-demo`, which a new replay clears.
+    Passengers ask for the pages of the airports they fly to, which are cached.
+
+    All is kept under the prefix `octavo-demo`, which a new replay clears.
 
     Ctrl-C ends it with exit code 130.
     """
@@ -95,21 +98,22 @@ def demo(
     try:
         with connection as db:
             typer.echo(f"{len(flights):,} flights, ranked on {db!r}", err=True)
-            replay = Replay(db, flights)
+            replay, pages = Replay(db, flights), AirportPages(db, flights)
             replay.clear()
-            _show(replay, View(flights), speed, plain=plain)
+            pages.clear()
+            _show(replay, pages, View(flights), speed, plain=plain)
     except (octavo.OctavoError, octavo.BatchError) as error:
         cause = error.exceptions[0] if isinstance(error, octavo.BatchError) else error
         typer.echo(f"octavo demo: {cause}", err=True)
         raise typer.Exit(1) from error
 
 
-def _show(replay: Replay, view: View, speed: float, *, plain: bool) -> None:
+def _show(replay: Replay, pages: AirportPages, view: View, speed: float, *, plain: bool) -> None:
     """Draw on a terminal; print lines where that was asked for, or where there is none."""
     if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        for line in lines(replay, view, speed):
+        for line in lines(replay, pages, view, speed):
             typer.echo(line)
     else:
         from octavo.demo import terminal  # noqa: PLC0415 - the only part that needs rich
 
-        terminal.play(replay, view, speed)
+        terminal.play(replay, pages, view, speed)

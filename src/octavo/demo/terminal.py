@@ -14,13 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from octavo.demo.replay import moments
-from octavo.demo.view import clock, summary
+from octavo.demo.view import clock, page_card, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from octavo.demo.pages import AirportPages
     from octavo.demo.replay import Replay
-    from octavo.demo.view import Movement, Panel, View
+    from octavo.demo.view import Card, Movement, Panel, View
 
 __all__ = ["play"]
 
@@ -35,13 +36,21 @@ _SIDE_BY_SIDE = 72
 
 _MOST_ROWS = 20
 
+_HEAD = 2
+_FRAME = 2
+_CARD = 6 + _FRAME
+_ROOM_FOR_CARD = 20
+"""The lines from which on there is room for the airport's page too."""
+
 _STYLES: dict[Movement, str] = {"up": "green", "down": "red", "new": "cyan", "same": ""}
 _SIGNS: dict[Movement, str] = {"up": "▲", "down": "▼", "new": "●", "same": " "}
 _ASCII_SIGNS: dict[Movement, str] = {"up": "^", "down": "v", "new": "*", "same": " "}
 
 
-def play(replay: Replay, view: View, speed: float, console: Console | None = None) -> None:
-    """Show the boards live; leave the last ones standing, also after an interruption."""
+def play(
+    replay: Replay, pages: AirportPages, view: View, speed: float, console: Console | None = None
+) -> None:
+    """Show the boards and a page live; leave the last ones standing, also after an interruption."""
     console = console or Console()
     step = timedelta(seconds=min(_HURRY, speed / _REFRESHES))
     rate = _Rate()
@@ -50,32 +59,38 @@ def play(replay: Replay, view: View, speed: float, console: Console | None = Non
         with Live(console=console, screen=True, auto_refresh=False) as live:
             for moment in moments(replay.first, replay.last, step, speed):
                 replay.advance(moment)
+                pages.advance(moment)
+                pages.serve()
                 rows = rows_that_fit(console)
                 panels = view.panels(replay.standings(rows + 1), rows)
+                card = page_card(pages.get(pages.busiest), pages.usage())
                 events = rate.update(replay.departures + replay.arrivals)
                 status = f"{summary(replay)}, {events:,.0f} events/s"
-                screen = render(panels, clock(moment), status, console)
+                screen = render(panels, card, clock(moment), status, console)
                 live.update(screen, refresh=True)
     finally:
         console.print(screen)
 
 
-def render(panels: Sequence[Panel], now: str, status: str, console: Console) -> RenderableType:
-    """Lay the boards out for the size of the console."""
+def render(
+    panels: Sequence[Panel], card: Card, now: str, status: str, console: Console
+) -> RenderableType:
+    """Lay the boards and the page out for the size of the console."""
     ascii_only = console.options.ascii_only
     head = Table.grid(expand=True)
     head.add_column(no_wrap=True, overflow=_overflow(ascii_only=ascii_only))
     head.add_row(Text(now, style="bold"))
     head.add_row(Text(status, style="dim"))
-    height = max(len(panel.rows) for panel in panels) + 2
+    height = max(len(panel.rows) for panel in panels) + _FRAME
     frames = [_frame(panel, height, ascii_only=ascii_only) for panel in panels]
+    below = [_page(card, ascii_only=ascii_only)] if console.height >= _ROOM_FOR_CARD else []
     if console.width < _SIDE_BY_SIDE:
-        return Group(head, *frames)
+        return Group(head, *frames, *below)
     row = Table.grid(expand=True)
     for _ in frames:
         row.add_column(ratio=1)
     row.add_row(*frames)
-    return Group(head, row)
+    return Group(head, row, *below)
 
 
 def _frame(panel: Panel, height: int, *, ascii_only: bool) -> Frame:
@@ -92,15 +107,26 @@ def _frame(panel: Panel, height: int, *, ascii_only: bool) -> Frame:
     return Frame(table, title=panel.title, subtitle=panel.unit, height=height)
 
 
+def _page(card: Card, *, ascii_only: bool) -> Frame:
+    overflow = _overflow(ascii_only=ascii_only)
+    table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    table.add_column(min_width=5, style="dim", no_wrap=True, overflow=overflow)
+    table.add_column(ratio=1, no_wrap=True, overflow=overflow)
+    for label, text in card.lines:
+        table.add_row(label, text)
+    return Frame(table, title=card.title, subtitle=card.subtitle)
+
+
 def _overflow(*, ascii_only: bool) -> OverflowMethod:
     """Say how to shorten text: rich's ellipsis is a character that ASCII lacks."""
     return "crop" if ascii_only else "ellipsis"
 
 
 def rows_that_fit(console: Console) -> int:
-    """Return the rows a board may have; two lines of it are its frame, two above are the head."""
+    """Return the rows a board may have beside the head, the frames, and the page if it fits."""
     boards = 1 if console.width >= _SIDE_BY_SIDE else 3
-    return max(1, min(_MOST_ROWS, (console.height - 2) // boards - 2))
+    height = console.height - _HEAD - (_CARD if console.height >= _ROOM_FOR_CARD else 0)
+    return max(1, min(_MOST_ROWS, height // boards - _FRAME))
 
 
 class _Rate:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from octavo.demo.flights import load_airlines, load_airports
+from octavo.demo.flights import NEW_YORK, load_airlines, load_airports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from octavo.demo.flights import Flight
+    from octavo.demo.pages import AirportPage, Usage
     from octavo.demo.replay import Replay, Standings
     from octavo.leaderboards import Entry
 
-__all__ = ["Movement", "Panel", "Row", "View", "clock", "summary"]
+__all__ = ["Card", "Movement", "Panel", "Row", "View", "clock", "page_card", "summary"]
 
 Movement = Literal["up", "down", "new", "same"]
 
@@ -38,6 +39,14 @@ class Panel(NamedTuple):
     title: str
     unit: str
     rows: list[Row]
+
+
+class Card(NamedTuple):
+    """One airport's page as it is shown, with what the cache of all pages has done."""
+
+    title: str
+    subtitle: str
+    lines: list[tuple[str, str]]
 
 
 class View:
@@ -131,6 +140,53 @@ def _count(entry: Entry) -> str:
 def _share(entry: Entry) -> str:
     share, landed = entry.scores
     return f"{share:.1%} ({landed:,.0f})"
+
+
+def page_card(page: AirportPage, usage: Usage) -> Card:
+    """Return an airport's page, and what the cache has done for all pages."""
+    airport = page.airport
+    return Card(
+        f"Airport page: {airport.code}  {airport.name}",
+        f"{_degrees(airport.latitude, 'NS')}, {_degrees(airport.longitude, 'EW')}",
+        [
+            ("left", f"{page.today:,} today, {page.departed:,} in all; {_punctuality(page)}"),
+            ("ranks", ", ".join(f"{route} no. {rank:g}" for route, rank in page.ranks.items())),
+            ("last", ", ".join(f"{_flight(flight)} {_delay(flight)}" for flight in page.last)),
+            ("next", ", ".join(map(_flight, page.next))),
+            ("cache", _answers(usage)),
+            ("time", _times(usage)),
+        ],
+    )
+
+
+def _degrees(angle: float, signs: str) -> str:
+    return f"{abs(angle):.2f} {signs[angle < 0]}"
+
+
+def _punctuality(page: AirportPage) -> str:
+    return f"{page.on_time / page.departed:.1%} on time" if page.departed else "none yet"
+
+
+def _flight(flight: Flight) -> str:
+    scheduled = flight.scheduled.astimezone(NEW_YORK)
+    return f"{scheduled:%H:%M} {flight.origin} {flight.carrier} {flight.number}"
+
+
+def _delay(flight: Flight) -> str:
+    return f"{flight.departure_delay or 0:+}"
+
+
+def _answers(usage: Usage) -> str:
+    hits = 1 - usage.missed / max(usage.requests, 1)
+    return (
+        f"{usage.requests:,} requests, {hits:.1%} hits: {usage.local:,} local,"
+        f" {usage.server:,} server, {usage.stale:,} stale"
+    )
+
+
+def _times(usage: Usage) -> str:
+    hit, miss = (f"{seconds * 1e6:,.0f} us" for seconds in (usage.hit_time, usage.miss_time))
+    return f"{hit} on a hit, {miss} on a miss; {usage.made:,} pages made"
 
 
 def clock(moment: datetime) -> str:
