@@ -187,13 +187,19 @@ class Histories(RuleBasedStateMachine):
 
     # Reading
 
+    @rule(i=who)
+    def spoil(self, i: int) -> None:
+        """What a caller gets is its own."""
+        shared = self.shared and i == 0
+        for key in sorted(self.keys):
+            found = self.caches[i].get(key)
+            if isinstance(found, list) and not shared:
+                found.append("mine")
+            same(self.caches[i].get(key), self.model.get(key))
+
     @rule(i=who, key=keys)
     def get(self, i: int, key: str) -> None:
-        found = self.caches[i].get(key, default="none")
-        same(found, self.model.get(key, "none"))
-        if isinstance(found, list) and not (self.shared and i == 0):
-            found.append("mine")  # what a caller gets is its own
-            same(self.caches[i].get(key), self.model.get(key))
+        same(self.caches[i].get(key, default="none"), self.model.get(key, "none"))
         value = self.model.get(key)
         if type(value) in (str, bytes, int):
             plain = value if isinstance(value, bytes) else str(value).encode()
