@@ -270,9 +270,11 @@ class Cache(Job[M], Generic[M, V]):
 
             def read(found: dict[bytes, Found]) -> dict[str, V]:
                 for name, each in found.items():
-                    reader.fresh(each)
                     if each.kind == "hit":
                         values[names[name]] = each.value
+                    else:
+                        reader.fresh(each)
+                self._state.hits += len(values) - len(near)
                 return {key: values[key] for key in wanted if key in values}
 
             timed = self._timed or self._state.timed

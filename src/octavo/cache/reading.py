@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import chain, repeat
+from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
@@ -264,6 +264,15 @@ class Reader:
         self.state.record_failure(((error.key or "").encode(),), error)
         return Found("bypass")
 
+    def _judge_one(self, data: bytes | None) -> Found:
+        """Say what bytes are of which there are many; most are entries without grace and tags."""
+        if data is None or len(data) < SIZE or data[0] != ENTRY:
+            return self._judge(data, None)
+        try:
+            return Found("hit", self.decode(data[1], memoryview(data)[SIZE:]))
+        except DecodeError:
+            return self._void(data)
+
     def _judge(self, data: bytes | None, stays: int | None) -> Found:
         """Say what bytes are; `stays` is their PTTL, where that was asked for."""
         if data is None:
@@ -376,7 +385,7 @@ class Reader:
 
         def read(replies: list[list[bytes | None]]) -> dict[bytes, Found]:
             data = chain.from_iterable(replies)
-            return dict(zip(names, map(self._judge, data, repeat(None)), strict=True))
+            return dict(zip(names, map(self._judge_one, data), strict=True))
 
         def follow(found: dict[bytes, Found]) -> Command[dict[bytes, Found]] | None:
             unsure = {name: each for name, each in found.items() if each.kind == "unsure"}

@@ -357,6 +357,10 @@ class AsyncEngine:
         """Run an operation."""
         command = method(*args, **kwargs)
         if self._telemetry is None:
+            # What is known here is not worth a second coroutine.
+            local = command.local
+            if local is not None and (value := local()) is not MISSING:
+                return value
             return await self.run(name, command)
         with self._telemetry(name):
             return await self.run(name, command)
