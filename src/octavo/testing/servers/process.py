@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import secrets
 import shutil
@@ -44,15 +45,24 @@ _STOPPED, _FORGOTTEN = 0, -1
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nothing listens on."""
+    """Return a port of the loopback interface that nothing listens on.
+
+    No process of this user is given it again while this one lives, so that a server may be started
+    on it later, or anew.
+    """
+    locks = Path(tempfile.gettempdir()) / f"octavo-ports-{os.getuid()}"
+    locks.mkdir(exist_ok=True)
     while True:
         port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
-        with socket.socket() as probe:
-            try:
+        lock = os.open(locks / str(port), os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+        except OSError:
+            os.close(lock)
+            continue
+        return port  # the lock stays, until the process ends
 
 
 class _Guard:
