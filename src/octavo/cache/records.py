@@ -48,7 +48,8 @@ class Entry(msgspec.Struct, Generic[V], frozen=True):
         outcome: "hit"; "local", from the tier in the process; "stale", past its ttl and within its
             grace; "miss"; "bypass", a miss because the server is out of reach. From a factory:
             "created", "refreshed".
-        age: seconds since it was stored; None where that is not known, as for plain integers.
+        age: seconds since it was stored or touched; None where that is not known, as for plain
+            integers.
         ttl: seconds until it is stale; negative by as much as it is; None on a miss.
         tags: its tags.
     """
@@ -84,7 +85,7 @@ class Info(msgspec.Struct, frozen=True):
         key: the key on the server.
         state: "fresh", "stale", "void" (a tag was invalidated, or the bytes cannot be read) or
             "missing".
-        age: seconds since it was stored; None for plain integers.
+        age: seconds since it was stored or touched; None for plain integers.
         ttl: seconds until it is stale; negative by as much as it is.
         grace: seconds for which it may be served stale.
         tags: its tags.
