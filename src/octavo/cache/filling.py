@@ -245,17 +245,22 @@ class Filler:
         return name, found
 
     async def _bypassed(self, name: bytes) -> bool:
-        circuit = self._state.circuit((name,) if name else ()) if self._bypass else "closed"
+        keys = (name or self._state.layout.generation,)
+        circuit = self._state.circuit(keys) if self._bypass else "closed"
         if circuit == "half-open":
             # Nobody waits for what may take its time to fail.
-            await Spawn(self._probe, name)
+            await Spawn(self._probe, keys)
         if circuit != "closed":
             self._state.bypassed += 1
         return circuit != "closed"
 
-    async def _probe(self, name: bytes) -> None:
-        if (await self._reader.look(name or b"-")).kind != "bypass":
-            self._state.record_success((name,))
+    async def _probe(self, keys: tuple[bytes, ...]) -> None:
+        try:
+            await Command((b"EXISTS", *keys), keys, bool, idempotent=True)
+        except OUT_OF_REACH as error:
+            self._state.record_failure(keys, error)
+        else:
+            self._state.record_success(keys)
 
     # A value that is there
 
