@@ -53,8 +53,6 @@ T = TypeVar("T")
 V = TypeVar("V")
 OnError = Literal["bypass", "raise"]
 
-_MOST = 2**63 - 1
-
 
 class Cache(Job[M], Generic[M, V]):
     """Values that are costly to get, kept for a while.
@@ -128,8 +126,8 @@ class Cache(Job[M], Generic[M, V]):
             self._state.keep_local(local)
         self._bypass = on_error == "bypass"
         batch = isinstance(engine, Collector)
-        # Operations of a batch are answered in their order, by the server.
         kind = self._state.kind((type, codec, compress))
+        # Operations of a batch are answered in their order, by the server.
         self._reader = Reader(self._state, self._coder, None if batch else local, kind)
         self._scope = Scope(self._state, batch=batch, bypass=self._bypass)
         self._writer = Writer(self._scope, self._reader, self._coder)
@@ -158,20 +156,18 @@ class Cache(Job[M], Generic[M, V]):
         """
         if self._near is not None and fn is None and (value := self._near(key)) is not MISSING:
             return answer(value)
+        if fn is not None and not callable(fn):
+            raise TypeError(f"fn must be callable, not {fn!r}")
         head = self._state.nonces.head()
         if head is not None and not self._batch:
             return self._get(head, key, fn, default)
         key_bytes(key)
-        if fn is not None and not callable(fn):
-            raise TypeError(f"fn must be callable, not {fn!r}")
         return self._scope.reading(lambda head: self._get(head, key, fn, default), lambda: default)
 
     def _get(
         self, head: bytes, key: Key, fn: Callable[[bytes], Any] | None, default: Any
     ) -> Command[Any]:
         name = value_key(head, key)
-        if fn is not None and not callable(fn):
-            raise TypeError(f"fn must be callable, not {fn!r}")
         state, reader = self._state, self._reader
         if reader.tier is not None:
             reader.remember(key, name, head)

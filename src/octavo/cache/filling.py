@@ -425,9 +425,8 @@ class Filler:
             tracker.wait_for(name, changed)
             try:
                 found = await self._reader.watch(name, ticket)
-                same = found.kind == "leased" or (found.usable and found.data == but)
                 left = until - monotonic()
-                if not same or left <= 0:
+                if not _unchanged(found, but) or left <= 0:
                     return found
                 # The end of a lease that nobody renews is not told before somebody looks.
                 # And of one beside a value nothing is told: it may have ended with an error.
@@ -442,8 +441,13 @@ class Filler:
             if ticket.link is None:
                 continue
             found = await self._reader.look(name, recover=False)
-            if found.kind != "leased" and not (found.usable and found.data == but):
+            if not _unchanged(found, but):
                 return found
+
+
+def _unchanged(found: Found, but: bytes) -> bool:
+    """Whether there is a lease, or still what begins as `but`."""
+    return found.kind == "leased" or (found.usable and found.data == but)
 
 
 def _is_early(found: Found, options: Options) -> bool:

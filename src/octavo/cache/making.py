@@ -17,7 +17,7 @@ from octavo.cache.options import millis, tag_names
 from octavo.cache.records import Entry
 from octavo.cache.scripts import CLAIM, FILL, LEASE
 from octavo.cache.state import OUT_OF_REACH
-from octavo.engine.command import CallUser, Command
+from octavo.engine.command import CallUser, Command, as_it_is
 from octavo.errors import OctavoError, OutOfMemory, WriteRefused
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ class Maker:
         """Remove the value that was to be refreshed."""
         try:
             # What takes its place for a millisecond is a lease that nobody holds.
-            await CLAIM((lease.name,), (lease.before, lease.data, 1), _as_it_is)
+            await CLAIM((lease.name,), (lease.before, lease.data, 1), as_it_is)
         except UNABLE as error:
             self._state.record_failure((lease.name,), error)
         self._state.tracker.changed((lease.name,))
@@ -371,7 +371,3 @@ def storing(lease: Lease, made: Made) -> Command[int]:
     # One key, where that is enough: while a slot moves, two that are not both there have to wait.
     keys = (lease.name,) if lease.place == lease.name else (lease.name, lease.place)
     return FILL(keys, args, int)
-
-
-def _as_it_is(reply: Any) -> Any:
-    return reply

@@ -14,7 +14,7 @@ from octavo.cache.frame import ENTRY, LEASE, MARK, SIZE, Frame
 from octavo.cache.records import Entry
 from octavo.cache.state import OUT_OF_REACH
 from octavo.engine.codec import INT
-from octavo.engine.command import MISSING, Command, answer
+from octavo.engine.command import MISSING, Command, answer, as_it_is
 from octavo.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -159,19 +159,7 @@ class Reader:
 
     def plain(self, data: bytes | None) -> Any:
         """Return the value of an entry without grace and tags; a `Found` if it is anything else."""
-        if data is None:
-            self.state.misses += 1
-            return None
-        if len(data) >= SIZE and data[0] == ENTRY:
-            try:
-                value = self.decode(data[1], memoryview(data)[SIZE:])
-            except DecodeError:
-                self.state.undecodable += 1
-                self.state.misses += 1
-                return None
-            self.state.hits += 1
-            return value
-        found = self._judge(data, None)
+        found = self._judge_plain(data)
         if found.kind == "unsure" or (found.frame is not None and found.frame.grace):
             return found
         return self.fresh(found)
@@ -264,8 +252,8 @@ class Reader:
         self.state.record_failure(((error.key or "").encode(),), error)
         return Found("bypass")
 
-    def _judge_one(self, data: bytes | None) -> Found:
-        """Say what bytes are of which there are many; most are entries without grace and tags."""
+    def _judge_plain(self, data: bytes | None) -> Found:
+        """Say what bytes are; of an entry without grace and tags, its value alone."""
         if data is None or len(data) < SIZE or data[0] != ENTRY:
             return self._judge(data, None)
         try:
@@ -385,7 +373,7 @@ class Reader:
 
         def read(replies: list[list[bytes | None]]) -> dict[bytes, Found]:
             data = chain.from_iterable(replies)
-            return dict(zip(names, map(self._judge_one, data), strict=True))
+            return dict(zip(names, map(self._judge_plain, data), strict=True))
 
         def follow(found: dict[bytes, Found]) -> Command[dict[bytes, Found]] | None:
             unsure = {name: each for name, each in found.items() if each.kind == "unsure"}
@@ -401,7 +389,7 @@ class Reader:
             )
 
         parts = tuple(
-            Command((b"MGET", *group), tuple(group), _as_it_is, idempotent=True) for group in groups
+            Command((b"MGET", *group), tuple(group), as_it_is, idempotent=True) for group in groups
         )
         return Command(
             (),
@@ -421,7 +409,3 @@ def entry(found: Found) -> Entry[Any]:
     age = None if frame is None else max(0.0, frame.ttl / 1000 - found.fresh)
     tags = () if frame is None else tuple(frame.tags)
     return Entry(found.value, cast("Outcome", found.kind), age, found.fresh, tags)
-
-
-def _as_it_is(reply: Any) -> Any:
-    return reply

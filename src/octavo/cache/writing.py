@@ -10,7 +10,7 @@ from octavo.cache import frame as frames
 from octavo.cache.layout import key_bytes, value_key
 from octavo.cache.scripts import ADD, INCR, TOUCH
 from octavo.cache.state import OUT_OF_REACH
-from octavo.engine.command import Command, answer
+from octavo.engine.command import Command, answer, as_it_is
 from octavo.engine.keys import slot
 from octavo.errors import OctavoError, WrongType
 
@@ -46,7 +46,7 @@ class Scope:
     def under(self, build: Callable[[bytes], Command[T]]) -> Command[T]:
         """Return what `build` makes of the keys' head in this generation."""
         if self._batch:
-            return Command((), (), _as_it_is, build=lambda: self._now(build))
+            return Command((), (), as_it_is, build=lambda: self._now(build))
         return self._now(build)
 
     def reading(self, build: Callable[[bytes], Command[T]], missed: Callable[[], T]) -> Command[T]:
@@ -70,7 +70,7 @@ class Scope:
                 return answer(bypassed())
             return msgspec.structs.replace(self._now(build), recover=lost)
 
-        return Command((), (), _as_it_is, build=read) if self._batch else read()
+        return Command((), (), as_it_is, build=read) if self._batch else read()
 
     def _now(self, build: Callable[[bytes], Command[T]]) -> Command[T]:
         state = self.state
@@ -201,7 +201,7 @@ class Writer:
                         return answer(there is None)
                     return reader.judge(there, lambda _: answer(value=False), adding)
 
-                return _then(ADD((name,), (data, stays, void), _as_it_is), judge)
+                return _then(ADD((name,), (data, stays, void), as_it_is), judge)
 
             return self._scope.changing([key], adding(b""))
 
@@ -229,7 +229,7 @@ class Writer:
         key_bytes(key)
 
         def touch(head: bytes) -> Command[bool]:
-            touched = TOUCH((value_key(head, key),), (ttl,), _as_it_is)
+            touched = TOUCH((value_key(head, key),), (ttl,), as_it_is)
             return self._scope.changing([key], _then(touched, judge))
 
         def judge(there: bytes | None) -> Command[bool]:
@@ -266,7 +266,7 @@ class Writer:
                         return answer(int(there))
                     return self._reader.judge(there, refuse, adding)
 
-                return _then(INCR((name,), (sign * n, ttl, void), _as_it_is), judge)
+                return _then(INCR((name,), (sign * n, ttl, void), as_it_is), judge)
 
             def refuse(_: object) -> NoReturn:
                 raise WrongType("WRONGTYPE the key holds no plain integer")
@@ -299,10 +299,6 @@ def _known(*, value: bool) -> Command[bool]:
 
 def _then(command: Command[Any], follow: Callable[[Any], Command[T]]) -> Command[T]:
     return msgspec.structs.replace(command, then=cast("Any", follow))
-
-
-def _as_it_is(reply: Any) -> Any:
-    return reply
 
 
 def _nothing(_: object) -> None:

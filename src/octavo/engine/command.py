@@ -147,6 +147,11 @@ def answer(value: T) -> Command[T]:
     return Command((), (), _never_read, local=lambda: value)
 
 
+def as_it_is(reply: Any) -> Any:
+    """Read a reply as what it is."""
+    return reply
+
+
 PING: Command[bool] = Command((b"PING",), (), bool, idempotent=True)
 """Whether a server is there."""
 

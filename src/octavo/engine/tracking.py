@@ -2,8 +2,8 @@
 
 Reads whose results are kept travel on a *link*: a RESP3 connection per node with `CLIENT TRACKING
 ON OPTIN`, on which the server then says, once, that the key has changed. A thread listens to it
-for sync code; for async code a task does, on each event loop. What is kept of a read is good for
-as long as
+for sync code; for async code each event loop has a link of its own. What is kept of a read is good
+for as long as
 
 - nothing was heard about its key since before it was asked for (`Tracker.keep`), and
 - its link has lately shown that it is alive, and that its node is still a primary (`Link.trusted`).
@@ -161,7 +161,6 @@ class Loan:
     """
 
     def __init__(self, link: ThreadLink) -> None:
-        self.scripts: set[bytes] = set()
         self._link = link
         self._replies: deque[Any] = deque()
         self._left = 0
