@@ -27,13 +27,14 @@ from octavo.cache.layout import key_bytes, refresh_key, value_key
 from octavo.cache.making import Maker
 from octavo.cache.many import ManyFiller
 from octavo.cache.naming import CallKeys
-from octavo.cache.options import Options, Seconds, millis, number, several, share, tag_names
+from octavo.cache.options import Options, tag_names
 from octavo.cache.reading import Found, Reader, entry
 from octavo.cache.records import Entry, Info, Lease, Local, Stats
 from octavo.cache.scripts import INVALIDATE
 from octavo.cache.state import State, fresh_nonce, tag_ttl
 from octavo.cache.writing import Key, Scope, Writer
 from octavo.engine.batch import Collector
+from octavo.engine.checks import Seconds, millis, number, several, share, whole
 from octavo.engine.codec import Coder, read_int
 from octavo.engine.command import MISSING, Async, Command, Job, M, Sync, answer, flow, operation
 
@@ -601,10 +602,7 @@ class Cache(Job[M], Generic[M, V]):
 
     def call_history(self, maxlen: int = 1000) -> Callable[[Callable[P, T]], Callable[P, T]]:
         """Return a decorator that records a function's calls, with what came of each."""
-        if isinstance(maxlen, bool) or not isinstance(maxlen, int):
-            raise TypeError(f"maxlen must be an int, not {maxlen!r}")
-        if maxlen < 1:
-            raise ValueError(f"maxlen must be at least 1, not {maxlen!r}")
+        whole("maxlen", maxlen)
         # Checkers know these on a certain face only.
         write: Callable[..., Any] = getattr(self, "_record")  # noqa: B009
         record: Callable[[str, Call], Any] = partial(write, maxlen)

@@ -13,10 +13,11 @@ import msgspec
 
 from octavo.cache import frame as frames
 from octavo.cache.layout import refresh_key
-from octavo.cache.options import millis, tag_names
+from octavo.cache.options import tag_names
 from octavo.cache.records import Entry
 from octavo.cache.scripts import CLAIM, FILL, LEASE
 from octavo.cache.state import OUT_OF_REACH
+from octavo.engine.checks import millis
 from octavo.engine.command import CallUser, Command, as_it_is
 from octavo.errors import OctavoError, OutOfMemory, WriteRefused
 

@@ -24,8 +24,8 @@ from octavo.cache.fetching import Fetcher, Kept, Page
 from octavo.cache.filling import Filler, Want
 from octavo.cache.layout import key_bytes, value_key
 from octavo.cache.making import UNABLE, Maker
-from octavo.cache.options import Seconds, millis
 from octavo.cache.reading import Found, entry
+from octavo.engine.checks import Seconds, millis, whole
 from octavo.engine.command import CallUser, Command, Job, M, answer, flow, operation
 from octavo.engine.keys import name_bytes
 
@@ -88,10 +88,6 @@ class Pages(Job[M]):
             not hasattr(client, "stream") or hasattr(client, "aclose") != self._common.tasks
         ):
             raise TypeError(f"client must be an {kind} on this face, not {client!r}")
-        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
-            raise TypeError(f"max_bytes must be an int, not {max_bytes!r}")
-        if max_bytes < 1:
-            raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
         self._store = _Store(engine, layout, ttl=ttl, grace=grace, type=Kept, compress=compress)
         self._fetcher = Fetcher(
             client,
@@ -99,7 +95,7 @@ class Pages(Job[M]):
             ttl=millis("ttl", ttl) / 1000,
             grace=millis("grace", grace, least=0) / 1000,
             timeout=millis("timeout", timeout) / 1000,
-            max_bytes=max_bytes,
+            max_bytes=whole("max_bytes", max_bytes),
         )
 
     @flow

@@ -6,6 +6,8 @@ from typing import Generic, Literal, TypeVar
 
 import msgspec
 
+from octavo.engine.checks import whole
+
 V = TypeVar("V")
 
 Outcome = Literal["hit", "local", "miss", "stale", "created", "refreshed", "bypass"]
@@ -30,14 +32,9 @@ class Local(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse bounds that hold nothing."""
-        for parameter in ("max_entries", "max_bytes"):
-            value = getattr(self, parameter)
-            if value is None and parameter == "max_bytes":
-                continue
-            if type(value) is not int:
-                raise TypeError(f"{parameter} must be an int, not {value!r}")
-            if value < 1:
-                raise ValueError(f"{parameter} must be at least 1, not {value!r}")
+        whole("max_entries", self.max_entries)
+        if self.max_bytes is not None:
+            whole("max_bytes", self.max_bytes)
 
 
 class Entry(msgspec.Struct, Generic[V], frozen=True):

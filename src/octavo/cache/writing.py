@@ -10,6 +10,7 @@ from octavo.cache import frame as frames
 from octavo.cache.layout import key_bytes, value_key
 from octavo.cache.scripts import ADD, INCR, TOUCH
 from octavo.cache.state import OUT_OF_REACH
+from octavo.engine.checks import whole
 from octavo.engine.command import Command, answer, as_it_is
 from octavo.engine.keys import slot
 from octavo.errors import OctavoError, WrongType
@@ -249,9 +250,7 @@ class Writer:
 
     def add_to(self, key: Key, n: int, ttl: int, *, sign: int = 1) -> Command[int]:
         """Return the Command that adds to an integer."""
-        if isinstance(n, bool) or not isinstance(n, int):
-            raise TypeError(f"n must be an int, not {n!r}")
-        if abs(n) > _MOST:
+        if abs(whole("n", n, least=None)) > _MOST:
             raise ValueError(f"n must fit in 64 bits, not {n!r}")
 
         key_bytes(key)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
+from octavo.engine.checks import several, whole
 from octavo.engine.codec import decode, encode
 from octavo.engine.command import Async, Command, Job, M, Sync, answer, operation
 from octavo.engine.keys import name_bytes
@@ -96,7 +96,7 @@ class Leaderboard(Job[M]):
         self._keep: Keep = _option("keep", keep, get_args(Keep))
         self._method: RankMethod = _option("rank", rank, RANK_METHODS)
         self._ties: Ties = _option("ties", ties, get_args(Ties))
-        self._page_size = _whole("page_size", page_size, 1)
+        self._page_size = _count("page_size", page_size)
         self._once = once
         self._columns = _COLUMN * (self._scale.width - 1)
         self._prefix = self._columns + (0 if ties == "member" else _STAMP)
@@ -170,7 +170,7 @@ class Leaderboard(Job[M]):
     @operation
     def trim(self, keep: int) -> Command[int]:
         """Keep the best `keep` entries; return how many were taken off. O(M log N)."""
-        args = (self._config, self._prefix, self._columns, _whole("keep", keep, 0))
+        args = (self._config, self._prefix, self._columns, _count("keep", keep, 0))
         return self._once_if_asked(TRIM)(self._keys, args, int)
 
     @operation
@@ -228,8 +228,8 @@ class Leaderboard(Job[M]):
     @operation
     def ranks_of(self, members: Iterable[str]) -> Command[list[Entry]]:
         """Return those of the members that are on the board, best first. O(M log N)."""
-        several = _several("members", members)
-        names = list(dict.fromkeys(name_bytes("members", member) for member in several))
+        wanted = several("members", members)
+        names = list(dict.fromkeys(name_bytes("members", member) for member in wanted))
         if not names:
             return answer([])
 
@@ -245,13 +245,13 @@ class Leaderboard(Job[M]):
     @operation
     def top(self, n: int = 10) -> Command[list[Entry]]:
         """Return the best `n` entries. O(log N + M)."""
-        return self._window("places", 0, _whole("n", n, 1) - 1)
+        return self._window("places", 0, _count("n", n) - 1)
 
     @operation
     def page(self, n: int, *, size: int | None = None) -> Command[list[Entry]]:
         """Return page `n`, the first being 1; empty behind the last. O(log N + M)."""
-        size = self._page_size if size is None else _whole("size", size, 1)
-        first = min((_whole("n", n, 1) - 1) * size, _MOST)
+        size = self._page_size if size is None else _count("size", size)
+        first = min((_count("n", n) - 1) * size, _MOST)
         return self._window("places", first, first + size - 1)
 
     @operation
@@ -261,15 +261,15 @@ class Leaderboard(Job[M]):
         Near the ends the window slides, so that it keeps its size: the best with `n=2` gets the
         best five.
         """
-        return self._window("around", name_bytes("member", member), _whole("n", n, 0))
+        return self._window("around", name_bytes("member", member), _count("n", n, 0))
 
     @operation
     def between_ranks(
         self, first: int, last: int, *, limit: int | None = None
     ) -> Command[list[Entry]]:
         """Return the entries ranked from `first` to `last`, both included. O(log N + M)."""
-        first = _whole("first", first, 1)
-        last = _whole("last", last, 1)
+        first = _count("first", first)
+        last = _count("last", last)
         if last < first:
             raise ValueError(f"last must not be less than first={first}, not {last!r}")
         return self._window("ranks", first, last, limit=_limit(limit))
@@ -294,7 +294,7 @@ class Leaderboard(Job[M]):
         The cursor is a place in the order, not a number of entries: what enters or leaves before
         it neither repeats nor hides an entry.
         """
-        limit = _whole("limit", limit, 1)
+        limit = _count("limit", limit)
         first: Argument
         last: Argument
         select, first, last = ("places", 0, limit - 1)
@@ -375,9 +375,9 @@ class Leaderboard(Job[M]):
         first = self._scale.first
         number, edges = "", []
         if isinstance(bins, int):
-            number = str(_whole("bins", bins, 1))
+            number = str(whole("bins", bins))
         else:
-            edges = [self._bound("bins", edge) for edge in _several("bins", bins)]
+            edges = [self._bound("bins", edge) for edge in several("bins", bins)]
             if not edges[1:] or sorted({*edges}) != edges[:: int(first)]:
                 raise ValueError(f"bins must be two or more ascending bounds, not {bins!r}")
         if max(int(number or 0), len(edges) - 1) > _MOST_BINS:
@@ -531,13 +531,6 @@ def _payload(data: object) -> bytes:
     return b"" if data is None else encode("data", data)
 
 
-def _several(parameter: str, values: Iterable[T]) -> list[T]:
-    if not isinstance(values, str):
-        with suppress(TypeError):
-            return list(values)
-    raise TypeError(f"{parameter} must be several, not {values!r}")
-
-
 def _pairs(
     scores: Mapping[str, Score] | Iterable[tuple[str, Score]],
 ) -> list[tuple[str, Score]]:
@@ -555,16 +548,12 @@ def _option(parameter: str, value: T, known: Sequence[object]) -> T:
     return value
 
 
-def _whole(parameter: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{parameter} must be an int, not {value!r}")
-    if value < least:
-        raise ValueError(f"{parameter} must be at least {least}, not {value!r}")
-    return min(int(value), _MOST)
+def _count(parameter: str, value: int, least: int = 1) -> int:
+    return min(whole(parameter, value, least), _MOST)
 
 
 def _limit(value: int | None) -> Argument:
-    return "" if value is None else _whole("limit", value, 1)
+    return "" if value is None else _count("limit", value)
 
 
 def _parse_cursor(cursor: str) -> tuple[float, bytes]:
