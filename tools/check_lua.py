@@ -44,7 +44,7 @@ TOKEN = re.compile(
 )
 
 # Where a command's keys are among its words, when not just the word after its name.
-KEYLESS = {"TIME", "PUBLISH", "PING", "ECHO"}
+KEYLESS = {"TIME", "PUBLISH", "SPUBLISH", "PUBSUB", "PING", "ECHO"}
 AFTER_SUBCOMMAND = {"BITOP", "MEMORY", "OBJECT", "XGROUP", "XINFO"}
 AFTER_COUNT = {"LMPOP", "SINTERCARD", "ZDIFF", "ZINTER", "ZINTERCARD", "ZMPOP", "ZUNION"}
 TWO_KEYS = {

@@ -13,6 +13,12 @@
     ├── PrecisionLost               an increment too small, or a sum too large, to be exact
     ├── DecodeError                 stored bytes that the codec cannot read
     ├── FactoryTimeout              a cache's factory took too long (also a TimeoutError)
+    ├── LockTimeout                 not granted within `wait` (also a TimeoutError)
+    ├── LockLost                    a lease is not, or may not be, its holder's any more
+    ├── NotReplicated               fewer replicas than `sync=` have the grant; it was given back
+    ├── WouldDeadlock               waiting for what the caller itself holds
+    ├── StaleFence                  a newer fence has been seen
+    ├── BrokenBarrier               a party gave up, or somebody called abort()
     ├── EmbeddedError               the embedded server cannot start or stop here
     └── BatchError                  an ExceptionGroup: what failed in a batch
 
@@ -30,17 +36,23 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessDenied",
     "BatchError",
+    "BrokenBarrier",
     "ConfigMismatch",
     "ConnectionLost",
     "DeadlineExceeded",
     "DecodeError",
     "EmbeddedError",
     "FactoryTimeout",
+    "LockLost",
+    "LockTimeout",
+    "NotReplicated",
     "OctavoError",
     "OutOfMemory",
     "PrecisionLost",
     "ServerError",
+    "StaleFence",
     "Unavailable",
+    "WouldDeadlock",
     "WriteRefused",
     "WrongType",
 ]
@@ -159,6 +171,52 @@ class DecodeError(OctavoError):
 
 class FactoryTimeout(OctavoError, TimeoutError):
     """The factory took longer than `timeout`; it goes on, and what it makes is stored."""
+
+
+class LockTimeout(OctavoError, TimeoutError):
+    """What was asked for was not granted within `wait` seconds."""
+
+
+class LockLost(OctavoError):
+    """A lease has ended before its holder gave it back, or may have.
+
+    Attributes:
+        name: what was held.
+        fence: the fencing token of the lease.
+        held_for: seconds from the grant to the moment the loss was noticed.
+    """
+
+    def __init__(self, message: str, *, name: str, fence: int, held_for: float) -> None:
+        super().__init__(message)
+        self.name = name
+        self.fence = fence
+        self.held_for = held_for
+
+
+class NotReplicated(OctavoError):
+    """Fewer replicas than `sync=` asks for took the grant in time; it was given back."""
+
+
+class WouldDeadlock(OctavoError):
+    """The caller waits, without an end, for what it holds itself."""
+
+
+class StaleFence(OctavoError):
+    """A newer fence than this one has been seen: its holder has lost the lock.
+
+    Attributes:
+        fence: the one refused.
+        newest: the newest that was admitted.
+    """
+
+    def __init__(self, message: str, *, fence: int, newest: int) -> None:
+        super().__init__(message)
+        self.fence = fence
+        self.newest = newest
+
+
+class BrokenBarrier(OctavoError):
+    """A party of the barrier timed out, was cancelled or died, or somebody called `abort`."""
 
 
 class EmbeddedError(OctavoError):

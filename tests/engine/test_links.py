@@ -14,7 +14,7 @@ import pytest
 
 import octavo
 from octavo.cache import Local
-from octavo.engine.tracking import TRUST
+from octavo.engine.links import TRUST
 from octavo.testing.waiting import wait_until
 from tests.cache import keeping
 from tests.cache.keeping import becomes, cache_of, keep, kept, outsider

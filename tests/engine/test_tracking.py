@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import octavo
-from octavo.engine.tracking import TRUST
+from octavo.engine.links import TRUST
 from octavo.testing.waiting import wait_until
 from tests.cache import keeping
 from tests.cache.keeping import becomes, cache_of, keep, kept, outsider

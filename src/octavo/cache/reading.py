@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from octavo.cache.records import Local, Outcome
     from octavo.cache.state import State
     from octavo.engine.codec import Coder
-    from octavo.engine.tracking import Link, Ticket
+    from octavo.engine.links import Link
+    from octavo.engine.tracking import Ticket
     from octavo.errors import OctavoError
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from octavo.cache.flights import Flights
 from octavo.cache.scripts import MINT
 from octavo.engine.command import Command
 from octavo.engine.fork import mind_forks
-from octavo.engine.tracking import TRUST
+from octavo.engine.links import TRUST
 from octavo.errors import ConnectionLost, DeadlineExceeded, Unavailable
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from octavo.cache.records import Local
     from octavo.engine.command import Common
     from octavo.engine.topology import Endpoint
-    from octavo.engine.tracking import Link
+    from octavo.engine.links import Link
     from octavo.errors import OctavoError
 
 OUT_OF_REACH = (ConnectionLost, Unavailable)

@@ -32,8 +32,9 @@ from octavo.engine.command import (
     uncoupled,
 )
 from octavo.engine.fork import mind_forks
+from octavo.engine.links import TaskLink
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete, follow
-from octavo.engine.tracking import TaskLink, Tracker
+from octavo.engine.tracking import Tracker
 from octavo.engine.wire import (
     NOTHING,
     ProtocolError,
@@ -477,7 +478,7 @@ class AsyncEngine:
     ) -> Any:
         link = self._link(endpoint) if command.tracked and not asking else None
         if link is not None:
-            channel = link.channel or channel
+            channel = link.connection or channel
         data, count = packed(command, channel.scripts, plain=plain, asking=asking, link=link)
         if count == 1:
             return await channel.send(data, deadline)
@@ -487,12 +488,12 @@ class AsyncEngine:
         link = None if endpoint is None else self.common.tracker.link(endpoint)
         return cast("TaskLink | None", link)
 
-    def _open_link(self, tracker: Tracker, endpoint: Endpoint) -> TaskLink:
+    def _open_link(self, tracker: Tracker, endpoint: Endpoint, channel: bytes | None) -> TaskLink:
         async def connect(link: TaskLink) -> Channel:
             opened = await endpoint.connect_async(self._connect_timeout)
             return Channel(opened, self._limit, link)
 
-        link = TaskLink(tracker, endpoint, connect)
+        link = TaskLink(tracker, endpoint, channel, connect)
         self._home().links.add(link)
         return link
 
@@ -562,7 +563,7 @@ class AsyncEngine:
         failure = Lost("no reply within the timeout", sent=False, late=True)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                own = None if link is None else link.channel
+                own = None if link is None else link.connection
                 channel = own or await self._lane(endpoint).share()
                 link = None if own is None else link
                 packs = [parcel.pack(channel.scripts, link) for parcel in parcels]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from octavo.engine.command import Common
-    from octavo.engine.tracking import Link
+    from octavo.engine.links import Link
 
 _MULTI, _EXEC = pack((b"MULTI",)), pack((b"EXEC",))
 

@@ -31,8 +31,9 @@ from octavo.engine.command import (
     uncoupled,
 )
 from octavo.engine.fork import mind_forks
+from octavo.engine.links import ThreadLink
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete, follow
-from octavo.engine.tracking import ThreadLink, Tracker
+from octavo.engine.tracking import Tracker
 from octavo.engine.wire import NOTHING, ProtocolError, Push, own_reply, packed, parser
 from octavo.errors import OctavoError
 
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
 
     from redis.connection import AbstractConnection
 
+    from octavo.engine.links import Loan
     from octavo.engine.telemetry import Telemetry
     from octavo.engine.topology import Endpoint, Topology
-    from octavo.engine.tracking import Loan
 
 log = logging.getLogger("octavo")
 
@@ -318,8 +319,10 @@ class SyncEngine:
             return None
         return cast("ThreadLink | None", self.common.tracker.link(endpoint))
 
-    def _open_link(self, tracker: Tracker, endpoint: Endpoint) -> ThreadLink:
-        return ThreadLink(tracker, endpoint, self._connect_timeout)
+    def _open_link(
+        self, tracker: Tracker, endpoint: Endpoint, channel: bytes | None
+    ) -> ThreadLink:
+        return ThreadLink(tracker, endpoint, channel, self._connect_timeout)
 
     def carry(self, parcels: list[Parcel]) -> None:
         """Carry a batch: a write per node and wave, the nodes at the same time."""

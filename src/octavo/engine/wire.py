@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from octavo.engine.command import Command, Word
-    from octavo.engine.tracking import Link
+    from octavo.engine.links import Link
 
 Push = hiredis.PushNotification
 ProtocolError = hiredis.ProtocolError
