@@ -396,7 +396,7 @@ class AsyncEngine:
         loop = _running_loop()
         deadline = loop.time() + self._timeout + (command.block or 0.0)
         home = self._homes.get(loop)
-        endpoint = self.topology.endpoint(command.keys)
+        endpoint = self.topology.endpoint(command.keys, command.at)
         lane = home.lanes.get(endpoint) if home is not None and endpoint is not None else None
         channel = lane.shared if lane is not None else None
         failure: ReplyError | Lost | None = None
@@ -434,9 +434,7 @@ class AsyncEngine:
             try:
                 async with asyncio.timeout(attempt.remaining):
                     await self._prepare([(attempt, endpoint)], attempt.deadline)
-                    endpoint = await self._endpoint(
-                        command.keys, attempt, endpoint, attempt.deadline
-                    )
+                    endpoint = await self._endpoint(command, attempt, endpoint, attempt.deadline)
                     lane = self._lane(endpoint)
                     if command.block is not None:
                         channel = await lane.take()
@@ -528,7 +526,7 @@ class AsyncEngine:
                 await self._prepare(attempts, deadline)
                 for parcel in wave:
                     nodes[parcel] = await self._endpoint(
-                        parcel.keys, parcel.attempt, nodes.get(parcel), deadline
+                        parcel, parcel.attempt, nodes.get(parcel), deadline
                     )
                     groups.setdefault(nodes[parcel], []).append(parcel)
             except Lost as lost:
@@ -719,17 +717,17 @@ class AsyncEngine:
 
     async def _endpoint(
         self,
-        keys: tuple[bytes, ...],
+        routed: Command[Any] | Parcel,
         attempt: Attempt | None,
         before: Endpoint | None,
         deadline: float,
     ) -> Endpoint:
         if attempt is not None and attempt.asked is not None and before is not None:
             return self.topology.asked(attempt.asked, before)
-        endpoint = self.topology.endpoint(keys)
+        endpoint = self.topology.endpoint(routed.keys, routed.at)
         if endpoint is None:
             await self._refresh(deadline)
-            endpoint = self.topology.endpoint(keys)
+            endpoint = self.topology.endpoint(routed.keys, routed.at)
         if endpoint is None:
             raise Lost(f"no node of {self.topology.target} serves the key", sent=False)
         return endpoint

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from octavo.engine.command import Common
     from octavo.engine.links import Link
+    from octavo.engine.topology import Endpoint
 
 _MULTI, _EXEC = pack((b"MULTI",)), pack((b"EXEC",))
 
@@ -40,6 +41,11 @@ class Parcel:
     def keys(self) -> tuple[bytes, ...]:
         """The keys that route it."""
         return self.command.keys
+
+    @property
+    def at(self) -> Endpoint | None:
+        """The node it goes to, if not by its keys."""
+        return self.command.at
 
     @property
     def idempotent(self) -> bool:
@@ -146,7 +152,11 @@ class Parcel:
     def _attempt(self) -> Attempt:
         if self.attempt is None:
             self.attempt = Attempt(
-                self.name, self.keys, idempotent=self.idempotent, deadline=self._deadline
+                self.name,
+                self.keys,
+                idempotent=self.idempotent,
+                deadline=self._deadline,
+                pinned=self.at is not None,
             )
         return self.attempt
 

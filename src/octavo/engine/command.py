@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Self, overload
 
     from octavo.engine.script import Script
-    from octavo.engine.topology import Topology
+    from octavo.engine.topology import Endpoint, Topology
     from octavo.engine.tracking import Ticket, Tracker
     from octavo.errors import OctavoError
 
@@ -90,6 +90,8 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
             then; in its place are no words. Only a batch waits so long.
         tracked: for a read whose result is kept: the last command is sent so that the server
             tells when the key has changed, if the tickets' node has a link.
+        at: the node it goes to, whatever its keys. A lost connection to that node is an error at
+            once: whoever names a node decides what is to happen without it.
     """
 
     words: tuple[Word, ...]
@@ -106,6 +108,7 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     opening: bool = False
     build: Callable[[], Command[T]] | None = None
     tracked: tuple[Ticket, ...] = ()
+    at: Endpoint | None = None
 
     @property
     def all_keys(self) -> tuple[bytes, ...]:

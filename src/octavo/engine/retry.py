@@ -101,21 +101,29 @@ class Attempt:
         sent: whether the server may have got the command on some try.
         asked: where the next try goes, with ASKING before it: `"host:port"`.
         moved: what a MOVED said: `"slot host:port"`.
+        pinned: whether it must not be sent again after a lost connection.
         plain: whether a script is to be sent in a form that cannot meet NOSCRIPT.
     """
 
     __slots__ = (
-        "asked", "deadline", "delay", "drop", "idempotent", "keys", "moved", "name", "plain",
-        "refresh", "sent", "tries",
+        "asked", "deadline", "delay", "drop", "idempotent", "keys", "moved", "name", "pinned",
+        "plain", "refresh", "sent", "tries",
     )  # fmt: skip
 
     def __init__(
-        self, name: str, keys: tuple[bytes, ...], *, idempotent: bool, deadline: float
+        self,
+        name: str,
+        keys: tuple[bytes, ...],
+        *,
+        idempotent: bool,
+        deadline: float,
+        pinned: bool = False,
     ) -> None:
         self.name = name
         self.keys = keys
         self.idempotent = idempotent
         self.deadline = deadline
+        self.pinned = pinned
         self.tries = 0
         self.sent = False
         self.plain = False
@@ -128,7 +136,10 @@ class Attempt:
     @classmethod
     def of(cls, name: str, command: Command[Any], deadline: float) -> Attempt:
         """Begin with a command."""
-        return cls(name, command.keys, idempotent=command.idempotent, deadline=deadline)
+        pinned = command.at is not None
+        return cls(
+            name, command.keys, idempotent=command.idempotent, deadline=deadline, pinned=pinned
+        )
 
     @property
     def remaining(self) -> float:
@@ -176,7 +187,8 @@ class Attempt:
         self.tries += 1
         self.sent |= lost.sent
         self._again()
-        if (self.idempotent or not lost.sent) and not self._over:
+        again = (self.idempotent or not lost.sent) and not self.pinned
+        if again and not self._over:
             return
         late = lost.late or self._over
         raise (errors.DeadlineExceeded if late else errors.ConnectionLost)(

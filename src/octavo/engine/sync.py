@@ -266,7 +266,7 @@ class SyncEngine:
             try:
                 if attempt is not None:
                     self._prepare([(attempt, endpoint)], deadline)
-                endpoint = self._endpoint(command.keys, attempt, endpoint, deadline)
+                endpoint = self._endpoint(command, attempt, endpoint, deadline)
                 reply = self._exchange(endpoint, command, deadline, attempt)
                 if type(reply) is not ReplyError:
                     return reply
@@ -319,9 +319,7 @@ class SyncEngine:
             return None
         return cast("ThreadLink | None", self.common.tracker.link(endpoint))
 
-    def _open_link(
-        self, tracker: Tracker, endpoint: Endpoint, channel: bytes | None
-    ) -> ThreadLink:
+    def _open_link(self, tracker: Tracker, endpoint: Endpoint, channel: bytes | None) -> ThreadLink:
         return ThreadLink(tracker, endpoint, channel, self._connect_timeout)
 
     def carry(self, parcels: list[Parcel]) -> None:
@@ -337,7 +335,7 @@ class SyncEngine:
                 self._prepare(attempts, deadline)
                 for parcel in wave:
                     nodes[parcel] = self._endpoint(
-                        parcel.keys, parcel.attempt, nodes.get(parcel), deadline
+                        parcel, parcel.attempt, nodes.get(parcel), deadline
                     )
                     groups.setdefault(nodes[parcel], []).append(parcel)
             except Lost as lost:
@@ -539,17 +537,17 @@ class SyncEngine:
 
     def _endpoint(
         self,
-        keys: tuple[bytes, ...],
+        routed: Command[Any] | Parcel,
         attempt: Attempt | None,
         before: Endpoint | None,
         deadline: float,
     ) -> Endpoint:
         if attempt is not None and attempt.asked is not None and before is not None:
             return self.topology.asked(attempt.asked, before)
-        endpoint = self.topology.endpoint(keys)
+        endpoint = self.topology.endpoint(routed.keys, routed.at)
         if endpoint is None:
             self._refresh(deadline)
-            endpoint = self.topology.endpoint(keys)
+            endpoint = self.topology.endpoint(routed.keys, routed.at)
         if endpoint is None:
             raise Lost(f"no node of {self.topology.target} serves the key", sent=False)
         return endpoint

@@ -106,14 +106,24 @@ class Topology(ABC):
         self._lock = threading.Lock()
         self._endpoints: dict[str, Endpoint] = {}
 
-    def endpoint(self, keys: tuple[bytes, ...]) -> Endpoint | None:
-        """Return the node for these keys, or None while it has to be discovered. Does no I/O."""
-        found = self._find(keys)
+    def endpoint(self, keys: tuple[bytes, ...], at: Endpoint | None = None) -> Endpoint | None:
+        """Return the node for these keys, or None while it has to be discovered. Does no I/O.
+
+        Args:
+            keys: what decides, by the first.
+            at: the node, if it is known already; it has to be discovered if it is in doubt.
+        """
+        found = self._find(keys) if at is None else at
         return None if self._doubted and found in self._doubted else found
 
     def node_of(self, keys: tuple[bytes, ...]) -> Endpoint | None:
         """Return the node that had these keys when it was last heard of. Does no I/O."""
         return self._find(keys)
+
+    def primaries(self) -> list[Endpoint]:
+        """Return every node that takes writes, as far as they are known. Does no I/O."""
+        only = self._find(())
+        return [] if only is None else [only]
 
     def doubt(self, node: Endpoint) -> None:
         """Have this node discovered anew before it is used again: a connection to it was lost."""
@@ -274,6 +284,13 @@ class Cluster(Topology):
                 return None
             known = self._by_slot[number] = self._at(node.host, node.port)
         return known
+
+    def primaries(self) -> list[Endpoint]:
+        """Return every node that takes writes, as far as they are known. Does no I/O."""
+        if self._manager is None:
+            return []
+        nodes: list[Any] = self._manager.get_nodes_by_server_type("primary")
+        return [self._at(node.host, node.port) for node in nodes]
 
     def moved(self, where: str, node: Endpoint) -> None:
         """Give the slot to the node named."""
