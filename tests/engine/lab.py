@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pytest
 
     from octavo import Async, Octavo
+    from octavo.engine.topology import Endpoint
     from octavo.engine.tracking import Ticket
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class Steps(TypedDict, total=False):
     then: Callable[[Any], Command[Any] | None]
     opening: bool
     tracked: tuple[Ticket, ...]
+    at: Endpoint
 
 
 def command(
