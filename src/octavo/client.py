@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
 
-from octavo.engine.batch import Collector, raise_errors
+from octavo.engine.batch import Collector
 from octavo.engine.command import Async, Batch, Job, M, Sync, flow
+from octavo.engine.guard import Guard
 from octavo.engine.keys import key_base
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from octavo.engine.sync import SyncEngine
     from octavo.engine.topology import Topology
     from octavo.leaderboards import Keep, Leaderboard, Order, RankMethod, Ties
+    from octavo.locks import HoldOptions, Lock, RWLock, Semaphore
 
     Method = Literal["zlib", "lzma", "zstd", "lz4"]
 
@@ -63,6 +65,44 @@ class Octavo(Job[M]):
             page_size=page_size,
             once=once,
         )
+
+    def lock(
+        self,
+        name: str,
+        *,
+        fair: bool = False,
+        reentrant: bool = False,
+        tag: str | None = None,
+        **options: Unpack[HoldOptions],
+    ) -> Lock[M]:
+        """Return the lock of that name. See `octavo.locks.Lock`."""
+        from octavo.locks import Lock  # noqa: PLC0415 - jobs load at first use
+
+        base = key_base(self._prefix, "lock", name, tag)
+        return Lock(self._engine, name, base, fair=fair, reentrant=reentrant, **options)
+
+    def rwlock(
+        self,
+        name: str,
+        *,
+        reentrant: bool = False,
+        tag: str | None = None,
+        **options: Unpack[HoldOptions],
+    ) -> RWLock[M]:
+        """Return the read-write lock of that name. See `octavo.locks.RWLock`."""
+        from octavo.locks import RWLock  # noqa: PLC0415 - jobs load at first use
+
+        base = key_base(self._prefix, "rwlock", name, tag)
+        return RWLock(self._engine, name, base, reentrant=reentrant, **options)
+
+    def semaphore(
+        self, name: str, limit: int, *, tag: str | None = None, **options: Unpack[HoldOptions]
+    ) -> Semaphore[M]:
+        """Return the semaphore of that name. See `octavo.locks.Semaphore`."""
+        from octavo.locks import Semaphore  # noqa: PLC0415 - jobs load at first use
+
+        base = key_base(self._prefix, "semaphore", name, tag)
+        return Semaphore(self._engine, name, base, limit, **options)
 
     if TYPE_CHECKING:
 
@@ -139,13 +179,23 @@ class Octavo(Job[M]):
 
     @overload
     def batch(
-        self: Octavo[Sync], *, atomic: bool = ..., raise_on_error: bool = ...
+        self: Octavo[Sync],
+        *,
+        atomic: bool = ...,
+        guard: Guard | None = ...,
+        raise_on_error: bool = ...,
     ) -> BatchScope[Sync]: ...
     @overload
     def batch(
-        self: Octavo[Async], *, atomic: bool = ..., raise_on_error: bool = ...
+        self: Octavo[Async],
+        *,
+        atomic: bool = ...,
+        guard: Guard | None = ...,
+        raise_on_error: bool = ...,
     ) -> BatchScope[Async]: ...
-    def batch(self, *, atomic: bool = False, raise_on_error: bool = True) -> BatchScope[Any]:
+    def batch(
+        self, *, atomic: bool = False, guard: Guard | None = None, raise_on_error: bool = True
+    ) -> BatchScope[Any]:
         """Return a context manager in which operations of any jobs are collected.
 
         Leaving it sends them all, in one round trip per node; then every `Pending` has its
@@ -154,16 +204,19 @@ class Octavo(Job[M]):
         Args:
             atomic: run them as one MULTI/EXEC. All keys must be in one slot, on every kind of
                 server: give the objects the same `tag=`.
+            guard: a lease: run them only if it still holds, as one script. Otherwise nothing is
+                done, and its error (`LockLost`) is raised as it is, whatever `raise_on_error`
+                says. The lock's keys must be in the slot too.
             raise_on_error: raise a `BatchError` at the end if any operation failed.
         """
         if isinstance(self._engine, Collector):
             raise TypeError("a batch has no batches of its own")
-        return BatchScope(
-            self._engine,
-            self._prefix,
-            Collector(self._common, atomic=atomic),
-            raise_on_error=raise_on_error,
+        if guard is not None and not isinstance(guard, Guard):
+            raise TypeError(f"guard must be a lease, not {guard!r}")
+        collector = Collector(
+            self._common, atomic=atomic, guard=guard, raise_on_error=raise_on_error
         )
+        return BatchScope(self._engine, self._prefix, collector)
 
     @flow
     async def doctor(self) -> Report:
@@ -228,12 +281,9 @@ class Octavo(Job[M]):
 class BatchScope(Generic[M]):
     """What `db.batch()` returns: enter it to get the batch."""
 
-    def __init__(
-        self, engine: Engine, prefix: str, collector: Collector, *, raise_on_error: bool
-    ) -> None:
+    def __init__(self, engine: Engine, prefix: str, collector: Collector) -> None:
         self._engine: Any = engine
         self._collector = collector
-        self._raise = raise_on_error
         self._batch: Octavo[Batch] = Octavo(collector, prefix)
 
     def __enter__(self: BatchScope[Sync]) -> Octavo[Batch]:
@@ -255,8 +305,7 @@ class BatchScope(Generic[M]):
                 self._engine.carry(openings)
             noted, parcels = self._collector.finish()
             self._engine.carry(parcels)
-            if self._raise:
-                raise_errors(noted)
+            self._collector.report(noted)
 
     async def __aenter__(self: BatchScope[Async]) -> Octavo[Batch]:
         """Begin to collect."""
@@ -277,5 +326,4 @@ class BatchScope(Generic[M]):
                 await self._engine.carry(openings)
             noted, parcels = self._collector.finish()
             await self._engine.carry(parcels)
-            if self._raise:
-                raise_errors(noted)
+            self._collector.report(noted)

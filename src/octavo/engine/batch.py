@@ -1,4 +1,4 @@
-"""Many operations in one write per node; with `atomic=True`, in one MULTI/EXEC.
+"""Many operations in one write per node; in one MULTI/EXEC if atomic; in one script if guarded.
 
 A `Collector` is the engine behind `db.batch()`: calling an operation on it only notes a parcel.
 The sync or async engine then carries the parcels, in waves: all of them first, then those that
@@ -10,15 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from octavo.engine.command import MISSING, Command, Pending
+from octavo.engine.guard import guarded
 from octavo.engine.keys import slot
 from octavo.engine.retry import Attempt, Lost, ReplyError, comes_back, complete
 from octavo.engine.wire import ASKING, own_reply, pack, packed
-from octavo.errors import BatchError, OctavoError
+from octavo.errors import BatchError, ConnectionLost, OctavoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from octavo.engine.command import Common
+    from octavo.engine.guard import Guard
     from octavo.engine.links import Link
     from octavo.engine.topology import Endpoint
 
@@ -96,6 +98,13 @@ class Parcel:
         except Exception as error:  # noqa: BLE001 - a reader's fault fails its own operation only
             self.pending.reject(error)
         return ()
+
+    def settle_with_others(self, replies: Sequence[Any]) -> Sequence[Parcel]:
+        """Take replies that came with those of others, without whom it does not go again."""
+        reply = own_reply(self.command, replies)
+        if isinstance(reply, ReplyError):
+            return self.abort(self._attempt().error(str(reply)))
+        return self.settle(replies)
 
     def _settle(self, replies: Sequence[Any]) -> Sequence[Parcel]:
         reply = own_reply(self.command, replies)
@@ -255,16 +264,79 @@ class Transaction(Parcel):
             if isinstance(result, ReplyError) and comes_back(result):
                 self._attempt().refused(result)
                 return (self,)
-        following: list[Parcel] = []
-        end = 0
-        for parcel, count in zip(self._parcels, self._counts, strict=True):
-            start, end = end, end + count
-            following.extend(parcel.settle(results[start:end]))
-        return following
+        return _deal(self._parcels, self._counts, results)
 
     def abort(self, error: OctavoError) -> Sequence[Parcel]:
         """End every operation with the error; return what has to be sent next."""
         return [more for parcel in self._parcels for more in parcel.abort(error)]
+
+
+class Guarded(Parcel):
+    """All operations of a guarded batch, in one script on one node, wave after wave.
+
+    Its own `Pending` has the error with which the batch ends if the guard does not hold.
+    """
+
+    __slots__ = ("_check", "_guard", "_noted", "_parcels")
+
+    def __init__(self, guard: Guard) -> None:
+        self._check = guard.guard_command()
+        super().__init__("batch", self._check, Pending("batch"))
+        self._guard = guard
+
+    def load(self, parcels: Sequence[Parcel], noted: Sequence[Parcel]) -> Guarded:
+        """Take what is to be sent, and the operations that depend on it; return itself."""
+        self._parcels = parcels
+        self._noted = noted
+        return self
+
+    def start(self, deadline: float) -> Sequence[Parcel]:
+        """Begin; return what has to be sent for it."""
+        self._deadline = deadline
+        return self._wave([more for parcel in self._parcels for more in parcel.start(deadline)])
+
+    def _wave(self, parcels: Sequence[Parcel]) -> Sequence[Parcel]:
+        self._parcels = parcels
+        if not parcels:
+            return ()
+        self._check = self._guard.guard_command()
+        self.command = guarded(self._check, [parcel.command for parcel in parcels])
+        self.attempt = None
+        _check_one_slot(self.command.keys)
+        return (self,)
+
+    def _replied(self, reply: Any) -> Sequence[Parcel]:
+        held, *replies = reply
+        if isinstance(held, ReplyError):
+            attempt = Attempt.of(self.name, self._check, self._deadline)
+            return self.abort(attempt.error(str(held)))
+        if replies:
+            counts = [2 if parcel.command.behind else 1 for parcel in self._parcels]
+            return self._go_on(_deal(self._parcels, counts, replies))
+        if self._attempt().sent:
+            why = "a reply was lost, and when it was asked for again the guard did not hold"
+            return self.abort(ConnectionLost(why, outcome="unknown"))
+        error = self._guard.guard_error()
+        complete(error, self.name, self._check.keys)
+        self._end(error)
+        return ()
+
+    def _go_on(self, following: Sequence[Parcel]) -> Sequence[Parcel]:
+        self._noted = [parcel for parcel in self._noted if not parcel.pending.done]
+        try:
+            return self._wave(following)
+        except Exception as error:  # noqa: BLE001 - it is the error of all that would have followed
+            self._end(error)
+            return ()
+
+    def _end(self, error: Exception) -> None:
+        self.pending.reject(error)
+        for parcel in self._noted:
+            parcel.pending.reject(error)
+
+    def abort(self, error: OctavoError) -> Sequence[Parcel]:
+        """End every operation with the error; return what has to be sent next."""
+        return self._go_on([more for parcel in self._parcels for more in parcel.abort(error)])
 
 
 class Opening(Parcel):
@@ -287,11 +359,23 @@ class Opening(Parcel):
 
 
 class Collector:
-    """The engine of the batch face: notes operations, to be carried at the end."""
+    """The engine of the batch face: notes operations, to be carried at the end.
 
-    def __init__(self, common: Common, *, atomic: bool) -> None:
+    Args:
+        common: what its jobs have in common with those of the client.
+        atomic: whether they are one transaction.
+        guard: what has to hold for them to run; they are then atomic in any case.
+        raise_on_error: whether `report` raises the errors of operations.
+    """
+
+    def __init__(
+        self, common: Common, *, atomic: bool, guard: Guard | None, raise_on_error: bool
+    ) -> None:
         self.common = common
-        self._atomic = atomic
+        self._atomic = atomic or guard is not None
+        self._guard = guard
+        self._guarded: Guarded | None = None
+        self._raise = raise_on_error
         self._parcels: list[Parcel] | None = []
 
     def call(
@@ -316,11 +400,20 @@ class Collector:
         self._parcels = None
 
     def openings(self) -> list[Parcel]:
-        """Return what has to be carried before `finish`: in an atomic batch, what goes first."""
+        """Return what has to be carried before `finish`: in an atomic batch, what goes first.
+
+        Raises:
+            ValueError: the batch is guarded and its keys hash to more than one slot.
+        """
         noted = self._parcels if self._atomic and self._parcels else []
         for parcel in noted:
             parcel.build()
-        return [Opening(parcel) for parcel in noted if parcel.command.opening]
+        openings: list[Parcel] = [Opening(parcel) for parcel in noted if parcel.command.opening]
+        if self._guard is None or not noted:
+            return openings
+        self._guarded = Guarded(self._guard)
+        _check_one_slot((*self._guarded.keys, *_all_keys(noted)))
+        return [self._guarded.load(openings, noted)]
 
     def finish(self) -> tuple[list[Parcel], list[Parcel]]:
         """End; return the operations noted, and the parcels to carry for them.
@@ -336,28 +429,48 @@ class Collector:
             for parcel in left:
                 parcel.pending.reject(failed)
             return noted, []
-        _check_one_slot(left)
+        if self._guarded is not None:
+            return noted, [self._guarded.load(left, noted)]
+        _check_one_slot(_all_keys(left))
         return noted, [Transaction(left)] if left else []
 
+    def report(self, noted: list[Parcel]) -> None:
+        """Raise the error of a guard that did not hold; else, if asked to, what failed.
 
-def _check_one_slot(parcels: list[Parcel]) -> None:
+        Raises:
+            BatchError: operations failed.
+        """
+        if self._guarded is not None and (error := self._guarded.pending.exception()) is not None:
+            raise error
+        failed = [error for parcel in noted if (error := parcel.pending.exception()) is not None]
+        if failed and self._raise:
+            raise BatchError(f"{len(failed)} of {len(noted)} operations failed", failed)
+
+
+def _check_one_slot(keys: Iterable[bytes]) -> None:
     first: tuple[int, bytes] | None = None
-    for parcel in parcels:
-        for key in parcel.command.all_keys:
-            first = first or (slot(key), key)
-            if slot(key) != first[0]:
-                raise ValueError(
-                    f"an atomic batch needs all keys in one slot, which {key.decode()} and "
-                    f"{first[1].decode()} are not: give the objects the same tag="
-                )
+    for key in keys:
+        first = first or (slot(key), key)
+        if slot(key) != first[0]:
+            raise ValueError(
+                f"an atomic batch needs all keys in one slot, which {key.decode()} and "
+                f"{first[1].decode()} are not: give the objects the same tag="
+            )
+
+
+def _all_keys(parcels: list[Parcel]) -> Iterator[bytes]:
+    return (key for parcel in parcels for key in parcel.command.all_keys)
+
+
+def _deal(parcels: Sequence[Parcel], counts: Sequence[int], replies: Sequence[Any]) -> list[Parcel]:
+    """Give each operation its own of the replies; return what has to be sent in the next wave."""
+    following: list[Parcel] = []
+    end = 0
+    for parcel, count in zip(parcels, counts, strict=True):
+        start, end = end, end + count
+        following.extend(parcel.settle_with_others(replies[start:end]))
+    return following
 
 
 def _first_error(parcels: list[Parcel]) -> Exception | None:
     return next((error for p in parcels if (error := p.pending.exception()) is not None), None)
-
-
-def raise_errors(parcels: list[Parcel]) -> None:
-    """Raise what failed in a batch, as one group."""
-    failed = [error for parcel in parcels if (error := parcel.pending.exception()) is not None]
-    if failed:
-        raise BatchError(f"{len(failed)} of {len(parcels)} operations failed", failed)
