@@ -20,7 +20,7 @@ from octavo.testing.servers import Standalone, binaries
 
 ROOT = Path(__file__).parents[1]
 INCLUDE = re.compile(r"^-- @include (\S+)$", re.MULTILINE)
-FUNCTION = re.compile(r"^local function (\w+)", re.MULTILINE)
+DEFINED = re.compile(r"^local (?:function )?(\w+(?:, \w+)*)", re.MULTILINE)
 
 
 def main() -> int:
@@ -45,14 +45,15 @@ def lint_all(luacheck: str, scripts: list[Path]) -> int:
 def lint(luacheck: str, path: Path, scripts: list[Path]) -> int:
     """Return 1 if luacheck finds fault with a script, having printed what.
 
-    A script knows the functions of what it includes. An included file knows those of what is
+    A script knows what is local to the files it includes. An included file knows that of what is
     included beside it, and need not use its own.
     """
     beside = [files for script in scripts if path in (files := includes(script))]
     known = [
-        function
+        name
         for file in includes(path).union(*beside) - {path}
-        for function in FUNCTION.findall(file.read_text(encoding="utf-8"))
+        for names in DEFINED.findall(file.read_text(encoding="utf-8"))
+        for name in names.split(", ")
     ]
     command = [luacheck, "--quiet", "--codes", "--no-color", os.path.relpath(path, ROOT)]
     command += ["--read-globals", *known, *(("--ignore", "211") if beside else ())]

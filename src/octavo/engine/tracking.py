@@ -108,16 +108,18 @@ class Tracker:
         """Return the node's link for reads, if it is there; otherwise have it opened. No I/O."""
         return self._link((endpoint, self.place(), False), None)
 
-    def address(self, endpoint: Endpoint, near: bytes) -> bytes | None:
-        """Return the channel on which this process hears the node; None if it does not, yet.
-
-        Without a link that is subscribed, has one opened; does no I/O.
+    def address(self, endpoint: Endpoint, near: bytes, *, listen: bool) -> bytes | None:
+        """Return the channel on which this process hears the node, if it does. Does no I/O.
 
         Args:
             endpoint: the node.
             near: a key on the node, in whose slot a new channel is.
+            listen: if it does not, have a link opened that does.
         """
-        link = self._link((endpoint, self.place(), True), near)
+        where = endpoint, self.place(), True
+        if not listen and where not in self._links:
+            return None
+        link = self._link(where, near)
         return None if link is None else link.channel
 
     def _link(self, where: Where, near: bytes | None) -> Link | None:

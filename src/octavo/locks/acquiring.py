@@ -1,0 +1,184 @@
+"""Getting a place, waiting for one, giving it back: the steps of flows, written once.
+
+Whoever has to wait leaves a ticket in the queue, with the channel on which its process hears what
+is said to it (`engine/mail.py`). Whoever frees a place gives it to the next in the same script, and
+tells the winner alone. The message may be lost: who waits asks again when the holder's lease would
+end, and every few seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from octavo.engine.command import Spawn, WaitFor
+from octavo.errors import ConnectionLost, LockTimeout, NotReplicated, OctavoError
+from octavo.locks import clock
+from octavo.locks.grant import RELEASED, Grant
+from octavo.locks.places import CLAIM
+from octavo.locks.renewal import renewals_of
+
+if TYPE_CHECKING:
+    from octavo.engine.mail import Mailbox
+    from octavo.locks.places import Places
+
+log = logging.getLogger("octavo")
+
+_POLL, _FAR_POLL = 5.0, 15.0
+"""Seconds between two questions of one who is told of its turn: near the head, and far from it."""
+_UNTOLD_POLL = 0.05
+"""Seconds between the first two questions of one who is not told; they grow to 20 times that."""
+_NEAR = 10
+"""How many stand at the head of a queue."""
+_AFTER, _STAGGER = 0.005, 0.05
+"""Seconds after the end of a lease when the next asks for it, and those behind, one by one."""
+
+
+class Ask:
+    """One caller's way to a place."""
+
+    def __init__(self, places: Places, weight: int) -> None:
+        self._places = places
+        self._weight = weight
+        self._owner = os.urandom(16).hex().encode()
+        self._order = 0
+        self._ahead = 0
+        self._free_in = 0.0
+        self._asked = 0.0
+        self._patience = _UNTOLD_POLL
+
+    async def at_once(self) -> Grant | None:
+        """Return a grant if there is a place now."""
+        return await self._safely(None)
+
+    async def within(self, wait: float | None) -> Grant:
+        """Return a grant within so many seconds, or however long it takes.
+
+        Raises:
+            LockTimeout: it took longer.
+        """
+        deadline = float("inf") if wait is None else clock.now() + wait
+        grant = await self._safely(deadline)
+        if grant is None:
+            name = self._places.name
+            raise LockTimeout(f"{name!r} was not free within {wait:g} seconds")
+        return grant
+
+    async def _safely(self, deadline: float | None) -> Grant | None:
+        try:
+            grant = await self._first(deadline is not None)
+            if grant is None and deadline is not None:
+                grant = await self._in_turn(deadline)
+            if grant is not None:
+                await renewals_of(self._places.common).watch(grant)
+        except ConnectionLost as lost:
+            if lost.outcome == "unknown" or self._order:
+                # Not here: it would take as long again.
+                await Spawn(self._give_up)
+            raise
+        except BaseException:
+            await self._give_up()
+            raise
+        return grant
+
+    async def _first(self, waits: bool) -> Grant | None:  # noqa: FBT001
+        """Ask for the first time; nobody stands in a queue who does not know it is one."""
+        address = self._places.address(listen=False) if waits else None
+        return await self._ask(waits=address is not None, address=address, sure=True)
+
+    async def _in_turn(self, deadline: float) -> Grant | None:
+        with self._places.common.tracker.mail.box(self._owner) as box:
+            while True:
+                signal = box.listen()
+                address = self._places.address(listen=True)
+                if (grant := await self._ask(waits=True, address=address)) is not None:
+                    return grant
+                remaining = deadline - clock.now()
+                if remaining <= 0:
+                    # What was handed over meanwhile is taken; otherwise the ticket is.
+                    return await self._ask(waits=False)
+                await WaitFor(signal, min(remaining, self._pause(told=address is not None)))
+                if (grant := await self._handed(box)) is not None:
+                    return grant
+
+    def _pause(self, *, told: bool) -> float:
+        """Return for how many seconds to wait for a message."""
+        if not told:
+            self._patience = min(self._patience * 1.5, 20 * _UNTOLD_POLL)
+            return self._patience
+        poll = _POLL if self._ahead < _NEAR else _FAR_POLL
+        return min(self._free_in + _AFTER + self._ahead * _STAGGER, poll)
+
+    async def _handed(self, box: Mailbox) -> Grant | None:
+        """Return the grant that a letter tells of, if enough is left of it to go without a word."""
+        letter = box.take()
+        if not letter or self._places.terms.sync is not None:
+            return None
+        lasts = min(self._places.terms.ttl, CLAIM)
+        # It was handed over after the last question was asked: that is what is certain.
+        grant = self._grant(int(letter), self._asked, lasts)
+        return grant if grant.until - clock.now() > lasts / 2 else None
+
+    async def _ask(
+        self, *, waits: bool, address: bytes | None = None, sure: bool = False
+    ) -> Grant | None:
+        """Ask for a place; `sure` asks for what replicas say in the same write."""
+        self._asked = asked = clock.now()
+        command = self._places.asking(
+            self._owner, self._weight, waits=waits, order=self._order, address=address or b""
+        )
+        sync = self._places.terms.sync
+        if sync is None or not sure:
+            reply = await command
+            if reply[0] == 1 and sync is not None:
+                return await self._ask(waits=waits, address=address, sure=True)
+        else:
+            reply, replicas = await self._places.synced(command)
+            if reply[0] == 1 and replicas < sync:
+                raise NotReplicated(f"{replicas} replicas took the grant in time, not {sync}")
+        if reply[0] == 1:
+            grant = self._grant(reply[1], asked, self._places.terms.ttl)
+            if grant.valid:
+                return grant
+            # It may have ended before the reply came.
+            await self._places.releasing(self._owner)
+            return None
+        self._order, self._ahead, self._free_in = reply[1], reply[2], reply[3] / 1_000_000
+        return None
+
+    def _grant(self, fence: int, asked: float, lasts: float) -> Grant:
+        grant = Grant(self._places, self._owner, self._weight, fence)
+        grant.renewed(asked, lasts)
+        return grant
+
+    async def _give_up(self) -> None:
+        """See to it that nothing is left behind, whatever the server did of what it was sent."""
+        try:
+            await self._places.giving_up(self._owner)
+        except OctavoError as error:
+            log.info("octavo could not give up a place, which ends by itself: %s", error)
+
+
+async def release(grant: Grant) -> bool:
+    """Give back what was granted; return whether it was held until now."""
+    if grant.given_back is not None:
+        return grant.given_back
+    if grant.keeper is not None:
+        grant.keeper.forget(grant)
+    grant.end(RELEASED)
+    try:
+        held = await grant.places.releasing(grant.owner)
+    except ConnectionLost as lost:
+        if lost.outcome == "not_sent":
+            raise
+        # The reply was lost. If this finds nothing any more, the first has done it.
+        await grant.places.giving_up(grant.owner)
+        held = True
+    except OctavoError:
+        raise
+    except BaseException:
+        await grant.places.giving_up(grant.owner)
+        raise
+    grant.given_back = bool(held) and not grant.lost
+    return grant.given_back

@@ -1,0 +1,142 @@
+"""What locks, the two sides of read-write locks, and semaphores have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from octavo.engine.command import Job, M
+from octavo.errors import WouldDeadlock
+from octavo.locks.acquiring import Ask
+from octavo.locks.entered import entered_of
+from octavo.locks.lease import Lease
+from octavo.locks.options import wait_seconds
+from octavo.locks.places import Places
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from octavo.engine.command import Async, Engine, Sync
+    from octavo.locks.grant import Grant
+    from octavo.locks.options import Seconds, Terms
+
+
+class Holdable(Job[M]):
+    """Something of which leases are granted."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        base: str,
+        terms: Terms,
+        *,
+        limit: int,
+        fair: bool,
+        reentrant: bool,
+        weight: int = 1,
+    ) -> None:
+        super().__init__(engine)
+        self._engine = engine
+        self._places = Places(engine.common, name, base, limit=limit, fair=fair, terms=terms)
+        self._reentrant = reentrant
+        self._weight = weight
+
+    @property
+    def name(self) -> str:
+        """The name it was asked for by."""
+        return self._places.name
+
+    async def _try(self, weight: int) -> Lease[M] | None:
+        """Return a lease if there is a place now."""
+        if (again := self._again(weight, wait=0.0)) is not None:
+            return again
+        grant = await Ask(self._places, weight).at_once()
+        return None if grant is None else self._lease(grant)
+
+    async def _within(self, weight: int, wait: Seconds | None) -> Lease[M]:
+        """Return a lease, waiting for it."""
+        seconds = wait_seconds(wait)
+        if (again := self._again(weight, seconds)) is not None:
+            return again
+        return self._lease(await Ask(self._places, weight).within(seconds))
+
+    def _again(self, weight: int, wait: float | None) -> Lease[M] | None:
+        """Return another handle of what the caller is inside of, if it is reentrant.
+
+        Raises:
+            WouldDeadlock: the caller would wait for itself.
+            LockLost: what it is inside of is lost.
+        """
+        lease = entered_of(self._common).last(self._places.keys.leases)
+        if lease is None:
+            return None
+        grant = lease.grant
+        upgrade = weight > grant.weight
+        if self._reentrant and not upgrade:
+            grant.check()
+            grant.handles += 1
+            return self._handle(grant)
+        for_ever = wait is None or (upgrade and wait > 0)
+        if for_ever and grant.valid and not self._fits_beside(weight, grant):
+            raise WouldDeadlock(f"{self.name!r} is held by the very caller who would wait for it")
+        return None
+
+    def _fits_beside(self, weight: int, grant: Grant) -> bool:
+        """Whether somebody who holds that may get this too."""
+        return weight + grant.weight <= self._places.limit
+
+    def _lease(self, grant: Grant) -> Lease[M]:
+        if self._places.terms.on_lost is not None:
+            grant.tell = self._tell
+        return self._handle(grant)
+
+    def _handle(self, grant: Grant) -> Lease[M]:
+        lease: Lease[M] = Lease(self._engine, grant)
+        if self._reentrant:
+            lease.enter()
+        return lease
+
+    def _tell(self, grant: Grant) -> Any:
+        on_lost = self._places.terms.on_lost
+        return None if on_lost is None else on_lost(Lease(self._engine, grant))
+
+    def __enter__(self: Holdable[Sync]) -> Lease[Sync]:
+        """Wait for a lease, and hold it until the end of the block."""
+        lease = self._drive("lock.acquire", self._within, self._weight, None)
+        return cast("Lease[Sync]", lease).__enter__()
+
+    def __exit__(
+        self: Holdable[Sync],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release it; see `Lease`."""
+        self._inside().__exit__(kind, error, traceback)
+
+    async def __aenter__(self: Holdable[Async]) -> Lease[Async]:
+        """Wait for a lease, and hold it until the end of the block."""
+        lease = await self._drive("lock.acquire", self._within, self._weight, None)
+        return await cast("Lease[Async]", lease).__aenter__()
+
+    async def __aexit__(
+        self: Holdable[Async],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release it; see `Lease`."""
+        await self._inside().__aexit__(kind, error, traceback)
+
+    def _inside(self) -> Lease[Any]:
+        lease = entered_of(self._common).last(self._places.keys.leases)
+        if lease is None:
+            raise RuntimeError(
+                f"the block that holds {self.name!r} ends in another thread or task than it began "
+                "in: hold the lease that acquire() returns instead"
+            )
+        return lease
+
+    def __repr__(self) -> str:
+        """Show what it is, and the name."""
+        return f"<{type(self).__name__} {self.name!r}>"

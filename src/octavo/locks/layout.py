@@ -1,0 +1,33 @@
+"""Every key of what can be held: locks, read-write locks and semaphores.
+
+`{base}` is `{prefix}:lock:{{name}}`, `{prefix}:rwlock:{{name}}` or `{prefix}:semaphore:{{name}}`;
+with `tag=` it is `{prefix}:lock:{{tag}}.{name}`.
+
+| key | Redis type | holds | TTL |
+|---|---|---|---|
+| `{base}:leases` | sorted set | owners of leases, by the microsecond in which their place is free | the longest lease |
+| `{base}:queue` | sorted set | owners who wait, in their order | 30 s after the last of them asked |
+| `{base}:who` | hash | what is known of each of both, packed; the `limit`, and the `extra` weight of heavy leases | as long as both |
+| `{base}:fence` | string | the last fence | 24 h after the last grant |
+
+Nothing else is kept of a lock that is free. Times are the server's, in microseconds. What is known
+of an owner is a msgpack array: weight, ttl, delay, hold, fence, since, address, label, state.
+"""  # noqa: E501 - a table
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Keys(NamedTuple):
+    """The keys of one object, in the order in which every script takes them."""
+
+    leases: bytes
+    queue: bytes
+    who: bytes
+    fence: bytes
+
+    @classmethod
+    def of(cls, base: str) -> Keys:
+        """Return the keys that begin so."""
+        return cls(*(f"{base}:{field}".encode() for field in cls._fields))
