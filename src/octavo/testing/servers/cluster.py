@@ -14,7 +14,7 @@ from octavo.testing.servers.standalone import Standalone
 from octavo.testing.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
 __all__ = ["Cluster"]
@@ -40,6 +40,7 @@ class Cluster(Group):
         replicas: how many replicas each of them has.
         proxied: announce a `WireProxy` in front of each node, through which clients, and
             replicas of the node, then go; `proxies` has them in the order of `nodes`.
+        env: environment variables of the nodes, besides those of this process.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Cluster(Group):
         primaries: int = 3,
         replicas: int = 1,
         proxied: bool = False,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.nodes = []
-        self.proxies: list[WireProxy] = []
+        self.proxies = []
         self._primary_count = primaries
         self._ids: dict[str, Standalone] = {}
         for _ in range(primaries * (1 + replicas)):
@@ -63,7 +65,7 @@ class Cluster(Group):
                 self.proxies.append(WireProxy(f"127.0.0.1:{port}"))
                 words += ["--cluster-announce-port", str(self.proxies[-1].port)]
                 words += ["--cluster-announce-bus-port", bus]
-            self.nodes.append(Standalone(binary, *words, *options, port=port))
+            self.nodes.append(Standalone(binary, *words, *options, port=port, env=env))
 
     @property
     def url(self) -> str:
@@ -93,20 +95,19 @@ class Cluster(Group):
             if member.primary and self._ids[member.primary] is primary
         ]
 
-    def proxy_of(self, node: Standalone) -> WireProxy:
-        """Return the proxy in front of a node."""
-        return self.proxies[self.nodes.index(node)]
-
     def start(self) -> None:
         """Start the nodes, join them and wait until the cluster is healthy."""
         start_all(self.nodes)
         self._join()
         wait_until(self.healthy, "the cluster has formed", timeout=30)
 
-    def failover(self, primary: Standalone) -> Standalone:
-        """Hand a primary's slots to its replica, without loss, and return the new primary."""
+    def failover(self, primary: Standalone, *, forced: bool = False) -> Standalone:
+        """Hand a primary's slots to its replica and return the new primary.
+
+        Nothing is lost, unless the replica is `forced` to take over what it has, asking nobody.
+        """
         heir = self.replicas_of(primary)[0]
-        heir.cli("CLUSTER", "FAILOVER")
+        heir.cli("CLUSTER", "FAILOVER", *(["TAKEOVER"] if forced else []))
         wait_until(
             lambda: self.healthy() and heir in self.primaries, f"{heir} has taken over", timeout=30
         )
@@ -153,12 +154,6 @@ class Cluster(Group):
             and all("cluster_state:ok" in node.cli("CLUSTER", "INFO") for node in self.nodes)
             and all(linked(node) for node in self.nodes)
         )
-
-    def close(self) -> None:
-        """Stop all servers and proxies and remove their directories."""
-        super().close()
-        for proxy in self.proxies:
-            proxy.close()
 
     def _join(self) -> None:
         self._ids = {node.cli("CLUSTER", "MYID"): node for node in self.nodes}

@@ -11,6 +11,7 @@ from octavo.testing.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from octavo.testing.proxy import WireProxy
     from octavo.testing.servers.standalone import Standalone
 
 __all__ = ["Group", "linked", "start_all"]
@@ -20,6 +21,7 @@ class Group(Startable):
     """Several servers that belong together."""
 
     nodes: list[Standalone]
+    proxies: list[WireProxy]
 
     @property
     @abstractmethod
@@ -27,16 +29,27 @@ class Group(Startable):
         """The nodes that take writes now."""
 
     @abstractmethod
+    def node_of(self, key: str) -> Standalone:
+        """Return the primary that serves a key."""
+
+    @abstractmethod
+    def replicas_of(self, primary: Standalone) -> list[Standalone]:
+        """Return the replicas of a node."""
+
+    @abstractmethod
     def healthy(self) -> bool:
         """Whether every node is up, agrees who is who, and replicates."""
+
+    def proxy_of(self, node: Standalone) -> WireProxy:
+        """Return the proxy in front of a node."""
+        if not self.proxies:
+            raise ValueError("this group was made with proxied=False")
+        return self.proxies[self.nodes.index(node)]
 
     def heal(self) -> None:
         """Undo faults: start what was killed, resume what was paused, wait until healthy."""
         for node in self.nodes:
-            if node.alive:
-                node.resume()
-            else:
-                node.start()
+            node.heal()
         wait_until(self.healthy, "the group has healed", timeout=30)
 
     def kill(self, node: Standalone) -> None:
@@ -49,10 +62,12 @@ class Group(Startable):
             node.cli("FLUSHALL", "SYNC")
 
     def close(self) -> None:
-        """Stop all servers and remove their directories."""
+        """Stop all servers and proxies and remove their directories."""
         for node in self.nodes:
             node.kill()
             node.close()
+        for proxy in self.proxies:
+            proxy.close()
 
 
 def start_all(nodes: Sequence[Standalone]) -> None:

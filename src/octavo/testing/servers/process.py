@@ -15,7 +15,10 @@ import tempfile
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import IO, Self, cast
+from typing import IO, TYPE_CHECKING, Self, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Process", "Startable", "free_port"]
 
@@ -117,8 +120,8 @@ class Startable(ABC):
         self.close()
 
 
-class Process:
-    """One server program in a directory of its own, which survives a restart of it."""
+class Process(Startable):
+    """One program in a directory of its own, which survives a restart of it."""
 
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="octavo-test-"))
@@ -141,8 +144,17 @@ class Process:
         """The process id of the running program."""
         return self._running().pid
 
-    def spawn(self, command: list[str]) -> None:
+    @property
+    def exit_code(self) -> int | None:
+        """How the program ended, negative if by a signal; None while it runs."""
+        return self._popen.poll() if self._popen else None
+
+    def spawn(self, command: list[str], env: Mapping[str, str] | None = None) -> None:
         """Start the program without waiting until it is ready.
+
+        Args:
+            command: its words.
+            env: environment variables, besides those of this process.
 
         Raises:
             RuntimeError: it already runs.
@@ -153,6 +165,7 @@ class Process:
             self._popen = subprocess.Popen(  # noqa: S603 - what a test asks for
                 command,
                 cwd=self.home,
+                env=os.environ | (env or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -178,13 +191,21 @@ class Process:
     def pause(self) -> None:
         """Stop the program in its tracks (SIGSTOP): it keeps its sockets and answers nothing."""
         self._running().send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self._running()  # it may have ended just before
         self._paused = True
 
     def resume(self) -> None:
         """Let a paused program go on."""
         self._running().send_signal(signal.SIGCONT)
         self._paused = False
+
+    def heal(self) -> None:
+        """Resume the program if it was paused, start it if it was killed."""
+        if self.alive:
+            self.resume()
+        else:
+            self.start()
 
     def close(self) -> None:
         """Stop the program and remove its directory."""

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from redis.exceptions import ResponseError
 
+from octavo.testing.proxy import WireProxy
 from octavo.testing.servers.group import Group, linked, start_all
+from octavo.testing.servers.process import free_port
 from octavo.testing.servers.standalone import Standalone
 from octavo.testing.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["Sentinels"]
@@ -28,14 +31,32 @@ class Sentinels(Group):
         options: more words for the command line of the primary and the replicas.
         sentinels: how many Sentinels watch; more than half of them must agree.
         replicas: how many replicas the primary has.
+        proxied: put a `WireProxy` in front of each server, through which clients, Sentinels, and
+            replicas of the server, then go; `proxies` has them in the order of `servers`.
+        env: environment variables of the servers, besides those of this process.
     """
 
-    def __init__(self, binary: Path, *options: str, sentinels: int = 3, replicas: int = 2) -> None:
-        options = ("--repl-diskless-sync-delay", "0", *options)
-        self.servers = [Standalone(binary, *options) for _ in range(1 + replicas)]
+    def __init__(
+        self,
+        binary: Path,
+        *options: str,
+        sentinels: int = 3,
+        replicas: int = 2,
+        proxied: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.servers: list[Standalone] = []
+        self.proxies = []
+        for _ in range(1 + replicas):
+            port = free_port()
+            words = ["--repl-diskless-sync-delay", "0"]
+            if proxied:
+                self.proxies.append(WireProxy(f"127.0.0.1:{port}"))
+                words += ["--replica-announce-port", str(self.proxies[-1].port)]
+            self.servers.append(Standalone(binary, *words, *options, port=port, env=env))
+        first = self._port_of(self.servers[0])
         self.sentinels = [
-            _Sentinel(binary, self.servers[0].port, quorum=sentinels // 2 + 1)
-            for _ in range(sentinels)
+            _Sentinel(binary, first, quorum=sentinels // 2 + 1) for _ in range(sentinels)
         ]
         self.nodes = [*self.servers, *self.sentinels]
 
@@ -55,11 +76,19 @@ class Sentinels(Group):
         """The one primary."""
         return [self.primary]
 
+    def node_of(self, key: str) -> Standalone:
+        """Return the primary, which serves all keys."""
+        return self.primary
+
+    def replicas_of(self, primary: Standalone) -> list[Standalone]:
+        """Return all servers but this one."""
+        return [node for node in self.servers if node is not primary]
+
     def start(self) -> None:
         """Start the servers, then those who watch them, and wait until all know of all."""
         start_all(self.servers)
         for node in self.servers[1:]:
-            node.cli("REPLICAOF", "127.0.0.1", self.servers[0].port)
+            self._replicate(node, self.servers[0])
         start_all(self.sentinels)
         for sentinel in self.sentinels:
             # They look at the servers every 10 s, and tell each other every 2 s, otherwise.
@@ -96,7 +125,7 @@ class Sentinels(Group):
         for node in dead:
             node.start()
             # The Sentinels would do it, but only after watching it be a primary for 8 s.
-            node.cli("REPLICAOF", "127.0.0.1", self.primary.port)
+            self._replicate(node, self.primary)
         super().heal()
 
     def healthy(self) -> bool:
@@ -109,9 +138,16 @@ class Sentinels(Group):
             for node in self.servers
         )
 
+    def _replicate(self, node: Standalone, primary: Standalone) -> None:
+        node.cli("REPLICAOF", "127.0.0.1", self._port_of(primary))
+
+    def _port_of(self, node: Standalone) -> int:
+        """Return the port under which others know a server."""
+        return self.proxies[self.servers.index(node)].port if self.proxies else node.port
+
     def _named_by(self, sentinel: Standalone) -> Standalone:
         _, port = sentinel.cli("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _SERVICE)
-        return next(node for node in self.servers if node.port == int(port))
+        return next(node for node in self.servers if self._port_of(node) == int(port))
 
     def _knows_all(self, sentinel: Standalone) -> bool:
         known = _pairs(sentinel.cli("SENTINEL", "MASTER", _SERVICE))

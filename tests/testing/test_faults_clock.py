@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from octavo.testing import faults
+from octavo.testing.servers import Cluster, Standalone
+from octavo.testing.waiting import wait_until
+from tests.fix_servers import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def env() -> dict[str, str]:
+    """The environment of a server whose clock can be moved, or the reason to skip."""
+    try:
+        return faults.movable_clock()
+    except LookupError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["valkey", "redis-8"])
+def clocked(request: pytest.FixtureRequest, env: dict[str, str]) -> Iterator[Standalone]:
+    with Standalone(require(request.param), env=env) as clocked:
+        yield clocked
+
+
+def test_an_untouched_clock_is_right(clocked: Standalone) -> None:
+    assert abs(faults.clock_of(clocked)) < 0.5
+
+
+@pytest.mark.parametrize("by", [3600.0, -3600.0, 0.75])
+def test_a_moved_clock_shows_in_time_and_comes_back(clocked: Standalone, by: float) -> None:
+    for _ in range(3):
+        with faults.move_clock(clocked, by):
+            assert faults.clock_of(clocked) == pytest.approx(by, abs=0.3)
+        assert faults.clock_of(clocked) == pytest.approx(0, abs=0.3)
+
+
+def test_keys_expire_by_the_moved_clock(clocked: Standalone) -> None:
+    clocked.cli("SET", "k", "v", "EX", 60)
+    clocked.cli("SET", "forgotten", "v", "EX", 60)
+    with faults.move_clock(clocked, 30):
+        assert clocked.cli("TTL", "k") == pytest.approx(30, abs=3)
+    with faults.move_clock(clocked, -30):
+        assert clocked.cli("TTL", "k") == pytest.approx(90, abs=3)
+    with faults.move_clock(clocked, 61):
+        assert clocked.cli("GET", "k") is None
+        wait_until(lambda: clocked.cli("DBSIZE") == 0, "what nobody asks for has expired too")
+
+
+def test_scripts_see_the_moved_clock(clocked: Standalone) -> None:
+    with faults.move_clock(clocked, 3600):
+        seconds = clocked.cli("EVAL", "return redis.call('TIME')[1]", 0)
+        assert abs(int(seconds) - time.time() - 3600) < 2
+
+
+def test_durations_do_not_follow_the_clock(clocked: Standalone) -> None:
+    with faults.move_clock(clocked, 3600):
+        began = time.monotonic()
+        assert clocked.cli("BLPOP", "nothing", 0.2) is None
+        assert 0.15 < time.monotonic() - began < 2
+
+
+def test_a_server_restarted_meanwhile_keeps_its_clock(clocked: Standalone) -> None:
+    with faults.move_clock(clocked, 3600):
+        clocked.restart()
+        assert faults.clock_of(clocked) == pytest.approx(3600, abs=0.3)
+
+
+@pytest.mark.slow
+def test_the_clocks_of_a_cluster_move_together_or_alone(env: dict[str, str]) -> None:
+    with Cluster(require("valkey"), env=env) as cluster:
+        with faults.move_clock(cluster, -60) as nodes:
+            assert nodes == cluster.nodes
+            assert all(abs(faults.clock_of(node) + 60) < 0.3 for node in nodes)
+        with faults.move_clock(cluster.nodes[1], 60):
+            assert faults.clock_of(cluster.nodes[1]) == pytest.approx(60, abs=0.3)
+            assert abs(faults.clock_of(cluster.nodes[0])) < 0.3
+        assert cluster.healthy()
