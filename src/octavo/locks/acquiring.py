@@ -1,4 +1,4 @@
-"""Getting a place, waiting for one, giving it back: the steps of flows, written once.
+"""Getting a place, and waiting for one: the steps of flows, written once.
 
 Whoever has to wait leaves a ticket in the queue, with the channel on which its process hears what
 is said to it (`engine/mail.py`). Whoever frees a place gives it to the next in the same script, and
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from octavo.engine.command import Spawn, WaitFor
 from octavo.errors import ConnectionLost, LockTimeout, NotReplicated, OctavoError
 from octavo.locks import clock
-from octavo.locks.grant import RELEASED, Grant
+from octavo.locks.grant import Grant
 from octavo.locks.places import CLAIM
 from octavo.locks.renewal import renewals_of
 
@@ -158,27 +158,3 @@ class Ask:
             await self._places.giving_up(self._owner)
         except OctavoError as error:
             log.info("octavo could not give up a place, which ends by itself: %s", error)
-
-
-async def release(grant: Grant) -> bool:
-    """Give back what was granted; return whether it was held until now."""
-    if grant.given_back is not None:
-        return grant.given_back
-    if grant.keeper is not None:
-        grant.keeper.forget(grant)
-    grant.end(RELEASED)
-    try:
-        held = await grant.places.releasing(grant.owner)
-    except ConnectionLost as lost:
-        if lost.outcome == "not_sent":
-            raise
-        # The reply was lost. If this finds nothing any more, the first has done it.
-        await grant.places.giving_up(grant.owner)
-        held = True
-    except OctavoError:
-        raise
-    except BaseException:
-        await grant.places.giving_up(grant.owner)
-        raise
-    grant.given_back = bool(held) and not grant.lost
-    return grant.given_back

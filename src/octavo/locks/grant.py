@@ -1,85 +1,73 @@
-"""What the server has granted to one owner, and how long that is certain."""
+"""What the server has granted, and how long that is certain."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from math import inf
 from typing import TYPE_CHECKING
 
 from octavo.engine.command import Signal
-from octavo.errors import LockLost
+from octavo.errors import ConnectionLost, LockLost, OctavoError
 from octavo.locks import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from octavo.engine.command import Command
     from octavo.locks.places import Places
     from octavo.locks.renewal import Renewals
 
-RELEASED = "it was released"
 
-
-class Grant:
-    """A lease as the client knows it; several handles may share one.
+class Held(ABC):
+    """What a lease is a handle of; several may share one. Its coroutines are steps of flows.
 
     Attributes:
-        places: what it is a lease of.
+        name: the name of what is held.
+        key: what tells it apart from everything else that a thread or task is inside of.
         owner: the random name under which it is held.
-        weight: how much of the limit it takes.
         fence: its fencing token.
+        weight: how much of what can be held it takes.
         ttl: seconds that each renewal gives it.
         since: when it was asked for, by `clock.now()`.
-        until: until when it is certain to be held.
-        due: when it is to be renewed.
-        renewing: whether a renewal is on its way.
         handles: how many `Lease` objects have not released it.
         ended: why it is not held any more.
         lost: whether it ended although nobody had released it.
-        given_back: what the server said to its release: whether it was held until then.
         on_loss: called at once when it is lost.
         tell: the user's function to call when it is lost.
-        keeper: what renews it.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_ended_at",
-        "_signal",
-        "due",
-        "ended",
-        "fence",
-        "given_back",
-        "handles",
-        "keeper",
-        "lost",
-        "on_loss",
-        "owner",
-        "places",
-        "renewing",
-        "since",
-        "tell",
-        "ttl",
-        "until",
-        "weight",
-    )  # fmt: skip
-
-    def __init__(self, places: Places, owner: bytes, weight: int, fence: int) -> None:
-        self.places = places
+    def __init__(self, name: str, key: bytes, owner: bytes, ttl: float) -> None:
+        self.name = name
+        self.key = key
         self.owner = owner
-        self.weight = weight
-        self.fence = fence
-        self.ttl = places.terms.ttl
+        self.ttl = ttl
+        self.fence = 0
+        self.weight = 1
         self.since = 0.0
-        self.until = 0.0
         self.handles = 1
-        self.renewing = False
         self.ended: str | None = None
         self.lost = False
-        self.given_back: bool | None = None
         self.on_loss: list[Callable[[], object]] = []
-        self.tell: Callable[[Grant], object] | None = None
-        self.keeper: Renewals | None = None
+        self.tell: Callable[[Held], object] | None = None
         self._signal: Signal | None = None
         self._ended_at = 0.0
+
+    @property
+    @abstractmethod
+    def until(self) -> float:
+        """Until when it is certain to be held, by `clock.now()`."""
+
+    @abstractmethod
+    async def extend(self, seconds: float) -> None:
+        """Have it last so long from now on, and with each renewal, or raise `LockLost`."""
+
+    @abstractmethod
+    async def give_back(self) -> bool:
+        """Release it; return whether it was held until then."""
+
+    @abstractmethod
+    def holding(self) -> Command[bool]:
+        """Return the Command that tells whether it has not ended."""
 
     @property
     def valid(self) -> bool:
@@ -88,7 +76,7 @@ class Grant:
 
     @property
     def held_for(self) -> float:
-        """Seconds from the grant to its end, or to now."""
+        """Seconds from when it was asked for to its end, or to now."""
         return (self._ended_at if self.ended else clock.now()) - self.since
 
     @property
@@ -99,19 +87,6 @@ class Grant:
             if self.lost:
                 self._signal.set()
         return self._signal
-
-    def renewed(self, asked: float, lasts: float) -> None:
-        """Take note that it lasts so many seconds from when that was asked for."""
-        self.since = self.since or asked
-        self.until = clock.valid_until(asked, lasts)
-        longest = self.places.terms.max_hold
-        stops = longest is not None and asked + lasts >= self.since + longest
-        self.due = inf if stops or not self.places.terms.renew else asked + lasts / 3
-
-    def lasts(self, now: float) -> float:
-        """Return for how many seconds it may be renewed."""
-        longest = self.places.terms.max_hold
-        return self.ttl if longest is None else min(self.ttl, self.since + longest - now)
 
     def end(self, why: str, *, lost: bool = False) -> bool:
         """Take note that it is not held any more; return whether that was news."""
@@ -139,8 +114,97 @@ class Grant:
     def error(self) -> LockLost:
         """Return the error that says why it is not held."""
         return LockLost(
-            f"the lease of {self.places.name!r} does not hold: {self.ended}",
-            name=self.places.name,
+            f"the lease of {self.name!r} does not hold: {self.ended}",
+            name=self.name,
             fence=self.fence,
             held_for=self.held_for,
         )
+
+
+class Grant(Held):
+    """A place that the server has granted to one owner.
+
+    Attributes:
+        places: what it is a place of.
+        due: when it is to be renewed.
+        renewing: whether a renewal is on its way.
+        keeper: what renews it.
+        given_back: what the server said to its release: whether it was held until then.
+    """
+
+    def __init__(self, places: Places, owner: bytes, weight: int, fence: int) -> None:
+        super().__init__(places.name, places.keys.leases, owner, places.terms.ttl)
+        self.places = places
+        self.weight = weight
+        self.fence = fence
+        self.due = inf
+        self.renewing = False
+        self.keeper: Renewals | None = None
+        self.given_back: bool | None = None
+        self._until = 0.0
+
+    @property
+    def until(self) -> float:
+        """Until when it is certain to be held, by `clock.now()`."""
+        return self._until
+
+    def renewed(self, asked: float, lasts: float) -> None:
+        """Take note that it lasts so many seconds from when that was asked for."""
+        self.since = self.since or asked
+        self._until = clock.valid_until(asked, lasts)
+        longest = self.places.terms.max_hold
+        stops = longest is not None and asked + lasts >= self.since + longest
+        self.due = inf if stops or not self.places.terms.renew else asked + lasts / 3
+
+    def lasts(self, now: float) -> float:
+        """Return for how many seconds it may be renewed."""
+        longest = self.places.terms.max_hold
+        return self.ttl if longest is None else min(self.ttl, self.since + longest - now)
+
+    async def extend(self, seconds: float) -> None:
+        """Have it last so long from now on, and with each renewal, or raise `LockLost`."""
+        asked = clock.now()
+        self._confirm(await self.places.renewing(self.owner, seconds))
+        self.ttl = seconds
+        self.renewed(asked, seconds)
+        if self.keeper is not None:
+            self.keeper.hurry(self)
+
+    async def lighten(self, weight: int) -> None:
+        """Have it weigh less, or raise `LockLost`."""
+        asked = clock.now()
+        self._confirm(await self.places.downgrading(self.owner, weight))
+        self.weight = weight
+        self.renewed(asked, self.ttl)
+
+    def _confirm(self, held: int) -> None:
+        if not held:
+            self.lose("the server says that it has ended")
+            raise self.error()
+
+    def holding(self) -> Command[bool]:
+        """Return the Command that tells whether it has not ended."""
+        return self.places.holding(self.owner)
+
+    async def give_back(self) -> bool:
+        """Release it; return whether it was held until then."""
+        if self.given_back is not None:
+            return self.given_back
+        if self.keeper is not None:
+            self.keeper.forget(self)
+        self.end("it was released")
+        try:
+            held = await self.places.releasing(self.owner)
+        except ConnectionLost as lost:
+            if lost.outcome == "not_sent":
+                raise
+            # The reply was lost. If this finds nothing any more, the first has done it.
+            await self.places.giving_up(self.owner)
+            held = True
+        except OctavoError:
+            raise
+        except BaseException:
+            await self.places.giving_up(self.owner)
+            raise
+        self.given_back = bool(held) and not self.lost
+        return self.given_back

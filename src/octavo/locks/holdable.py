@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from octavo.engine.command import Async, Engine, Sync
-    from octavo.locks.grant import Grant
+    from octavo.locks.grant import Grant, Held
     from octavo.locks.options import Seconds, Terms
 
 
@@ -40,6 +40,11 @@ class Holdable(Job[M]):
         self._places = Places(engine.common, name, base, limit=limit, fair=fair, terms=terms)
         self._reentrant = reentrant
         self._weight = weight
+
+    @property
+    def key(self) -> bytes:
+        """What tells it apart from everything else that can be held."""
+        return self._places.keys.leases
 
     @property
     def name(self) -> str:
@@ -67,7 +72,7 @@ class Holdable(Job[M]):
             WouldDeadlock: the caller would wait for itself.
             LockLost: what it is inside of is lost.
         """
-        lease = entered_of(self._common).last(self._places.keys.leases)
+        lease = entered_of(self._common).last(self.key)
         if lease is None:
             return None
         grant = lease.grant
@@ -81,24 +86,21 @@ class Holdable(Job[M]):
             raise WouldDeadlock(f"{self.name!r} is held by the very caller who would wait for it")
         return None
 
-    def _fits_beside(self, weight: int, grant: Grant) -> bool:
+    def _fits_beside(self, weight: int, held: Held) -> bool:
         """Whether somebody who holds that may get this too."""
-        return weight + grant.weight <= self._places.limit
+        return weight + held.weight <= self._places.limit
 
     def _lease(self, grant: Grant) -> Lease[M]:
-        if self._places.terms.on_lost is not None:
-            grant.tell = self._tell
+        if (on_lost := self._places.terms.on_lost) is not None:
+            engine = self._engine
+            grant.tell = lambda grant: on_lost(Lease(engine, grant))
         return self._handle(grant)
 
-    def _handle(self, grant: Grant) -> Lease[M]:
+    def _handle(self, grant: Held) -> Lease[M]:
         lease: Lease[M] = Lease(self._engine, grant)
         if self._reentrant:
             lease.enter()
         return lease
-
-    def _tell(self, grant: Grant) -> Any:
-        on_lost = self._places.terms.on_lost
-        return None if on_lost is None else on_lost(Lease(self._engine, grant))
 
     def __enter__(self: Holdable[Sync]) -> Lease[Sync]:
         """Wait for a lease, and hold it until the end of the block."""
@@ -129,7 +131,7 @@ class Holdable(Job[M]):
         await self._inside().__aexit__(kind, error, traceback)
 
     def _inside(self) -> Lease[Any]:
-        lease = entered_of(self._common).last(self._places.keys.leases)
+        lease = entered_of(self._common).last(self.key)
         if lease is None:
             raise RuntimeError(
                 f"the block that holds {self.name!r} ends in another thread or task than it began "

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from octavo.engine.command import Job, M, WaitFor, flow
 from octavo.errors import OctavoError
 from octavo.locks import clock
-from octavo.locks.acquiring import release
 from octavo.locks.entered import entered_of
 from octavo.locks.options import lease_seconds, wait_seconds
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from octavo.engine.command import Async, Command, Engine, Sync
     from octavo.errors import LockLost
     from octavo.locks.entered import Spot
-    from octavo.locks.grant import Grant
+    from octavo.locks.grant import Held
     from octavo.locks.options import Seconds
 
 log = logging.getLogger("octavo")
@@ -28,7 +27,7 @@ log = logging.getLogger("octavo")
 class Loss(Job[M]):
     """The event that a lease is lost: `lease.lost`."""
 
-    def __init__(self, engine: Engine, grant: Grant) -> None:
+    def __init__(self, engine: Engine, grant: Held) -> None:
         super().__init__(engine)
         self._grant = grant
 
@@ -85,7 +84,7 @@ class Lease(Job[M]):
         fence: its fencing token, greater than that of every grant before it.
     """
 
-    def __init__(self, engine: Engine, grant: Grant) -> None:
+    def __init__(self, engine: Engine, grant: Held) -> None:
         super().__init__(engine)
         self._engine = engine
         self._grant = grant
@@ -94,14 +93,14 @@ class Lease(Job[M]):
         self._body: _Body | None = None
 
     @property
-    def grant(self) -> Grant:
+    def grant(self) -> Held:
         """What is known of it."""
         return self._grant
 
     @property
     def name(self) -> str:
         """The name of what is held."""
-        return self._grant.places.name
+        return self._grant.name
 
     @property
     def owner(self) -> str:
@@ -163,15 +162,7 @@ class Lease(Job[M]):
         """
         seconds = self._grant.ttl if ttl is None else lease_seconds("ttl", ttl)
         self.check()
-        grant = self._grant
-        asked = clock.now()
-        if not await grant.places.renewing(grant.owner, seconds):
-            grant.lose("the server says that it has ended")
-            raise grant.error()
-        grant.ttl = seconds
-        grant.renewed(asked, seconds)
-        if grant.keeper is not None:
-            grant.keeper.hurry(grant)
+        await self._grant.extend(seconds)
 
     @flow
     async def release(self) -> bool:
@@ -192,22 +183,11 @@ class Lease(Job[M]):
             self._released = True
         if self._grant.handles:
             return self._grant.valid
-        return await release(self._grant)
-
-    async def lighten(self, weight: int) -> None:
-        """Have it weigh less: a step of flows."""
-        self.check()
-        grant = self._grant
-        asked = clock.now()
-        if not await grant.places.downgrading(grant.owner, weight):
-            grant.lose("the server says that it has ended")
-            raise grant.error()
-        grant.weight = weight
-        grant.renewed(asked, grant.ttl)
+        return await self._grant.give_back()
 
     def guard_command(self) -> Command[bool]:
         """Return the Command by which a batch with this guard finds out if the lease holds."""
-        return self._grant.places.holding(self._grant.owner)
+        return self._grant.holding()
 
     def guard_error(self) -> LockLost:
         """Return what a batch raises if the lease does not hold."""
@@ -217,7 +197,7 @@ class Lease(Job[M]):
     def enter(self) -> None:
         """Note that this thread or task is inside of it."""
         if self._spot is None:
-            self._spot = entered_of(self._common).enter(self._grant.places.keys.leases, self)
+            self._spot = entered_of(self._common).enter(self._grant.key, self)
 
     def __enter__(self: Lease[Sync]) -> Lease[Sync]:
         """Hold it until the end of the block."""

@@ -209,7 +209,7 @@ async def _call(tell: Callable[[Grant], object], grant: Grant) -> None:
 
 def renewals_of(common: Common) -> Renewals:
     """Return the leases of this client on this event loop, or in all threads."""
-    places: dict[object, Renewals] = common.shared("locks.renewals", lambda: {})
+    places: dict[object, Renewals] = common.shared("locks.renewals", dict[object, Renewals])
     here = common.tracker.place()
     found = places.get(here)
     if found is None:

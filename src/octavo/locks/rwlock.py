@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Unpack
 
 from octavo.engine.checks import flag
 from octavo.engine.command import Job, M, flow
+from octavo.locks.grant import Grant, Held
 from octavo.locks.holdable import Holdable
 from octavo.locks.options import HoldOptions, check_terms
 from octavo.locks.places import MOST_READERS
 
 if TYPE_CHECKING:
     from octavo.engine.command import Engine
-    from octavo.locks.grant import Grant
     from octavo.locks.lease import Lease
     from octavo.locks.options import Seconds
 
@@ -23,7 +23,7 @@ class Side(Holdable[M]):
     It is a context manager that waits for a lease as long as it takes.
     """
 
-    def _fits_beside(self, weight: int, grant: Grant) -> bool:
+    def _fits_beside(self, weight: int, held: Held) -> bool:
         # Not even beside another reader: a writer may wait between the two.
         return False
 
@@ -102,7 +102,11 @@ class RWLock(Job[M]):
         Raises:
             LockLost: it had ended.
         """
-        await lease.lighten(1)
+        lease.check()
+        grant = lease.grant
+        if not isinstance(grant, Grant) or grant.key != self.writer.key:
+            raise ValueError(f"lease must be one of {self!r}, not {lease!r}")
+        await grant.lighten(1)
 
     def __repr__(self) -> str:
         """Show the name."""
