@@ -203,12 +203,10 @@ def read_calls(layout: Layout, function: Callable[..., Any]) -> Command[Replay]:
     name = qualified_name(function)
     key = layout.history(name)
 
-    def read(reply: dict[bytes, Any]) -> Replay:
-        calls = tuple(
-            _call(dict(zip(fields[::2], fields[1::2], strict=True)))
-            for _, fields in reply[b"entries"]
-        )
-        return Replay(name, int(reply[b"entries-added"]), calls)
+    def read(reply: Any) -> Replay:
+        stream = reply if isinstance(reply, dict) else _pairs(reply)  # a list if asked in a script
+        calls = tuple(_call(_pairs(fields)) for _, fields in stream[b"entries"])
+        return Replay(name, int(stream[b"entries-added"]), calls)
 
     def recover(error: OctavoError) -> Replay:
         if "no such key" in str(error):
@@ -217,6 +215,10 @@ def read_calls(layout: Layout, function: Callable[..., Any]) -> Command[Replay]:
 
     words = (b"XINFO", b"STREAM", key, b"FULL", b"COUNT", b"0")
     return Command(words, (key,), read, idempotent=True, recover=recover)
+
+
+def _pairs(flat: list[Any]) -> dict[bytes, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _call(fields: dict[bytes, bytes]) -> Call:

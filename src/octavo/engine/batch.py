@@ -313,9 +313,11 @@ class Guarded(Parcel):
         if replies:
             counts = [2 if parcel.command.behind else 1 for parcel in self._parcels]
             return self._go_on(_deal(self._parcels, counts, replies))
-        if self._attempt().sent:
-            why = "a reply was lost, and when it was asked for again the guard did not hold"
-            return self.abort(ConnectionLost(why, outcome="unknown"))
+        if self.attempt is not None and self.attempt.sent:
+            why = "the reply was lost, and when all was sent again the guard did not hold"
+            lost = ConnectionLost(why, outcome="unknown")
+            complete(lost, self.name, self._check.keys)
+            return self.abort(lost)
         error = self._guard.guard_error()
         complete(error, self.name, self._check.keys)
         self._end(error)

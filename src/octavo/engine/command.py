@@ -70,7 +70,8 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     Attributes:
         words: what is sent: the command's name, then its arguments.
         keys: the words that are keys; all hash to one slot, and the first one routes.
-        read: turns the server's reply into the result.
+        read: turns the server's reply into the result. In a guarded batch a plain command's reply
+            has RESP2's form: a map is a flat list, a double is text.
         idempotent: sending it twice does what sending it once does, reply included; a
             command whose reply was lost is then sent again. Reading is idempotent.
         script: the script whose `EVALSHA` form `words` holds.

@@ -129,11 +129,11 @@ def guarded(check: Command[bool], commands: Sequence[Command[Any]]) -> Command[l
 
 
 def _check_runs(command: Command[Any]) -> None:
-    name = command.words[0]
-    if command.script is None and len(command.words) > _MOST_WORDS:
-        raise ValueError(
-            f"{name!r} has {len(command.words):,} words, and a guarded batch takes at most "
-            f"{_MOST_WORDS:,} in one command: divide it"
-        )
-    if command.at is not None:
-        raise ValueError(f"{name!r} goes to a node of its own and cannot be in a guarded batch")
+    words, why = command.words, ""
+    if command.script is None and len(words) > _MOST_WORDS:
+        why = f"it has {len(words):,} words, and there may be {_MOST_WORDS:,}: divide it"
+    elif command.at is not None:
+        why = "it goes to a node of its own choice"
+    if why:
+        name = words[0].decode() if isinstance(words[0], bytes) else words[0]
+        raise ValueError(f"{name} cannot be part of a guarded batch: {why}")
