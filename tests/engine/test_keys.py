@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from octavo.engine.keys import check_name, check_prefix, key_base, slot
+from octavo.engine.keys import KeyParts, check_name, check_prefix, key_base, parse_key, slot
 
 
 def tag_of(key: str) -> str:
@@ -88,3 +88,28 @@ def test_a_prefix_with_a_brace_is_refused(prefix: str) -> None:
 def test_a_name_that_is_none_is_refused_by_the_parameters_name(value: Any, error: Any) -> None:
     with pytest.raises(error, match="board must"):
         check_name("board", value)
+
+
+@pytest.mark.parametrize("tag", [None, *NASTY], ids=ascii)
+@pytest.mark.parametrize("name", NASTY, ids=ascii)
+def test_a_key_is_read_back_as_what_it_was_made_of(name: str, tag: str | None) -> None:
+    key = f"{key_base('octavo', 'job', name, tag)}:field:more".encode()
+    assert parse_key("octavo", key) == KeyParts("job", name, tag, "field:more")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"octavo2:job:{a}:field",
+        b"octavo:{a}:field",
+        b"octavo:job:a:field",
+        b"octavo:job:{}:field",
+        b"octavo:job:{a}:",
+        b"octavo:job:{a}",
+        b"octavo:job:{a}b:field",
+        b"octavo:job:{a}.:field",
+        b"octavo:job:{\xff}:field",
+    ],
+)
+def test_a_key_of_nobody_is_told_apart(key: bytes) -> None:
+    assert parse_key("octavo", key) is None

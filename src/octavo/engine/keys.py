@@ -6,14 +6,22 @@ own name; objects that share a `tag=` share a slot, so that an atomic batch may 
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import unquote
 
 from redis.crc import key_slot
 
-__all__ = ["check_name", "check_prefix", "key_base", "name_bytes", "name_part", "slot"]
+__all__ = [
+    "KeyParts", "check_name", "check_prefix", "key_base", "name_bytes", "name_part", "parse_key",
+    "slot",
+]  # fmt: skip
 
 _BRACES = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 _BRACES_AND_COLON = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D", ":": "%3A"})
+
+_KEY = re.compile(r"(\w+):\{([^{}]+)\}(?:\.([^:]+))?:(.+)", re.DOTALL)
 
 slot = lru_cache(maxsize=65_536)(key_slot)
 """The cluster slot of a key."""
@@ -59,3 +67,28 @@ def key_base(prefix: str, job: str, name: str, tag: str | None) -> str:
 def name_part(name: str) -> str:
     """Return a name as it stands outside the braces, where a colon ends it."""
     return check_name("name", name).translate(_BRACES_AND_COLON)
+
+
+class KeyParts(NamedTuple):
+    """What a key says: which job's object it belongs to, and what of that it holds."""
+
+    job: str
+    name: str
+    tag: str | None
+    field: str
+
+
+def parse_key(prefix: str, key: bytes) -> KeyParts | None:
+    """Return what a key says that begins as `key_base` has it, or None for any other key."""
+    try:
+        text = key.decode()
+    except UnicodeDecodeError:
+        return None
+    head = f"{prefix}:"
+    found = _KEY.fullmatch(text, len(head)) if text.startswith(head) else None
+    if found is None:
+        return None
+    job, braced, name, field = found.groups()
+    if name is None:
+        return KeyParts(job, unquote(braced), None, field)
+    return KeyParts(job, unquote(name), unquote(braced), field)
