@@ -63,7 +63,8 @@ class Guard(Protocol):
     def guard_command(self) -> Command[bool]:
         """Return the Command that checks it: a script that only reads, and returns 1 if it holds.
 
-        Asked for whenever operations are about to be sent.
+        Asked for whenever operations are about to be sent. It may raise what `guard_error`
+        returns, if that is known.
         """
         ...
 

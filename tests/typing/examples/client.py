@@ -12,6 +12,7 @@ from typing import Any, assert_type
 import octavo
 from octavo import Async, Batch, Octavo, Pending, Sync
 from octavo.doctor import Report
+from octavo.engine.guard import Guard
 from octavo.leaderboards import Leaderboard, Submission
 
 
@@ -36,6 +37,13 @@ async def async_code() -> None:
         async with db.batch(raise_on_error=False) as batch:
             assert_type(batch, Octavo[Batch])
         assert_type(await db.aclose(), None)
+
+
+async def guarded(s: Octavo[Sync], a: Octavo[Async], guard: Guard) -> None:
+    with s.batch(guard=guard) as batch:
+        assert_type(batch, Octavo[Batch])
+    async with a.batch(guard=guard, atomic=True, raise_on_error=False) as batch:
+        assert_type(batch, Octavo[Batch])
 
 
 def flows(s: Octavo[Sync], a: Octavo[Async]) -> None:

@@ -55,6 +55,8 @@ def contexts() -> None:
         pass
     with octavo.connect_async().batch():  # error
         pass
+    with octavo.connect().batch(guard="lease"):  # error
+        pass
 
 
 async def async_contexts() -> None:
