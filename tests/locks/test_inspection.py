@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 import octavo
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tests.fix_servers import Server
 
 NASTY = ["a:b", "{x}", "100%", "%7B", "a.b", "é", "*?[", "line\nfeed", "a}b:{c"]
+
+GONE = msgspec.msgpack.encode([0, 0, 0, 0, 0, 1, "", "", -1])
 
 
 def locks_on(client: Any) -> Locks[Any]:
@@ -141,6 +144,8 @@ def test_other_prefixes_and_other_keys_are_left_out(
         name = f"{prefix}:{key}"
         server.node_of(name).cli("HSET", name, "limit", 1)
     server.node_of(f"{prefix}:lock:{{x}}:who").cli("SET", f"{prefix}:lock:{{x}}:who", "text")
+    # What is left for a minute of somebody who gave up.
+    server.node_of(f"{prefix}:lock:{{y}}:who").cli("HSET", f"{prefix}:lock:{{y}}:who", "o", GONE)
     assert locks.list() == []
 
 
@@ -229,6 +234,26 @@ def test_all_leases_of_a_semaphore_are_broken(locks: Any, user: Octavo[Sync]) ->
     assert locks.break_("s", kind="semaphore", tag="t") == 3
     assert user.semaphore("s", 5, tag="t").available() == 5
     assert [lease.release() for lease in held] == [False] * 3
+
+
+def test_a_broken_semaphore_goes_to_who_waits_for_many_permits(
+    locks: Any, user: Octavo[Sync]
+) -> None:
+    held = [user.semaphore("s", 5).acquire(2), user.semaphore("s", 5).acquire(3)]
+    got: list[Any] = []
+    waiting = threading.Thread(target=lambda: got.append(user.semaphore("s", 5).acquire(5, 10)))
+    waiting.start()
+    wait_until(lambda: locks.waiters("s", kind="semaphore"), "it waits")
+    assert locks.break_("s", kind="semaphore") == len(held)
+    waiting.join()
+    assert locks.holder("s", kind="semaphore").owner == got[0].owner
+
+
+def test_a_broken_semaphore_may_be_used_with_another_limit(locks: Any, user: Octavo[Sync]) -> None:
+    lease = user.semaphore("s", 5).acquire(2)
+    locks.break_("s", kind="semaphore")
+    assert user.semaphore("s", 6).available() == 6
+    assert lease.release() is False
 
 
 def test_a_lock_of_another_kind_or_tag_is_not_broken(locks: Any, user: Octavo[Sync]) -> None:
