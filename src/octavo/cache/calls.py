@@ -203,8 +203,8 @@ def read_calls(layout: Layout, function: Callable[..., Any]) -> Command[Replay]:
     name = qualified_name(function)
     key = layout.history(name)
 
-    def read(reply: Any) -> Replay:
-        stream = reply if isinstance(reply, dict) else _pairs(reply)  # a list if asked in a script
+    def read(reply: dict[bytes, Any] | list[Any]) -> Replay:
+        stream = _pairs(reply) if isinstance(reply, list) else reply  # a list if a script asked
         calls = tuple(_call(_pairs(fields)) for _, fields in stream[b"entries"])
         return Replay(name, int(stream[b"entries-added"]), calls)
 

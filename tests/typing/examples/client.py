@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 import octavo
 from octavo import Async, Batch, Octavo, Pending, Sync
 from octavo.doctor import Report
-from octavo.engine.guard import Guard
 from octavo.leaderboards import Leaderboard, Submission
+
+if TYPE_CHECKING:
+    from octavo.engine.guard import Guard
 
 
 def sync_code() -> None:
