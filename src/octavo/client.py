@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from octavo.engine.batch import Collector
 from octavo.engine.command import Async, Batch, Job, M, Sync, flow
@@ -10,6 +10,7 @@ from octavo.engine.guard import Guard
 from octavo.engine.keys import key_base
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
     from datetime import timedelta
     from types import TracebackType
 
@@ -21,10 +22,23 @@ if TYPE_CHECKING:
     from octavo.engine.sync import SyncEngine
     from octavo.engine.topology import Topology
     from octavo.leaderboards import Keep, Leaderboard, Order, RankMethod, Ties
-    from octavo.locks import HoldOptions, Lock, RWLock, Semaphore
+    from octavo.locks import (
+        Barrier,
+        Election,
+        Gate,
+        HoldOptions,
+        Latch,
+        Lock,
+        Locks,
+        MultiLock,
+        RWLock,
+        Semaphore,
+    )
 
     Method = Literal["zlib", "lzma", "zstd", "lz4"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 V = TypeVar("V")
 
 
@@ -103,6 +117,137 @@ class Octavo(Job[M]):
 
         base = key_base(self._prefix, "semaphore", name, tag)
         return Semaphore(self._engine, name, base, limit, **options)
+
+    def multilock(
+        self,
+        names: Iterable[str],
+        *,
+        fair: bool = False,
+        tag: str | None = None,
+        **options: Unpack[HoldOptions],
+    ) -> MultiLock[M]:
+        """Return the locks of these names as one. See `octavo.locks.MultiLock`."""
+        from octavo.locks import MultiLock  # noqa: PLC0415 - jobs load at first use
+
+        def base(name: str) -> str:
+            return key_base(self._prefix, "lock", name, tag)
+
+        return MultiLock(self._engine, names, base, fair=fair, **options)
+
+    def election(
+        self, name: str, *, tag: str | None = None, **options: Unpack[HoldOptions]
+    ) -> Election[M]:
+        """Return the election of that name. See `octavo.locks.Election`."""
+        from octavo.locks import Election  # noqa: PLC0415 - jobs load at first use
+
+        base = key_base(self._prefix, "election", name, tag)
+        return Election(self._engine, name, base, **options)
+
+    def latch(self, name: str, count: int, *, tag: str | None = None) -> Latch[M]:
+        """Return the latch of that name. See `octavo.locks.Latch`."""
+        from octavo.locks import Latch  # noqa: PLC0415 - jobs load at first use
+
+        return Latch(self._engine, key_base(self._prefix, "latch", name, tag), count)
+
+    def barrier(self, name: str, parties: int, *, tag: str | None = None) -> Barrier[M]:
+        """Return the barrier of that name. See `octavo.locks.Barrier`."""
+        from octavo.locks import Barrier  # noqa: PLC0415 - jobs load at first use
+
+        return Barrier(self._engine, key_base(self._prefix, "barrier", name, tag), parties)
+
+    def fence(
+        self, name: str, *, ttl: float | timedelta | None = None, tag: str | None = None
+    ) -> Gate[M]:
+        """Return the gate of that name, which admits fences. See `octavo.locks.Gate`."""
+        from octavo.locks import Gate  # noqa: PLC0415 - jobs load at first use
+
+        return Gate(self._engine, key_base(self._prefix, "fence", name, tag), ttl=ttl)
+
+    @overload
+    def locked(
+        self: Octavo[Sync],
+        name: str,
+        *,
+        wait: float | timedelta | None = ...,
+        on_busy: Literal["raise"] = ...,
+        fair: bool = ...,
+        reentrant: bool = ...,
+        tag: str | None = ...,
+        **options: Unpack[HoldOptions],
+    ) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
+    @overload
+    def locked(
+        self: Octavo[Sync],
+        name: str,
+        *,
+        wait: float | timedelta | None = ...,
+        on_busy: Literal["skip"],
+        fair: bool = ...,
+        reentrant: bool = ...,
+        tag: str | None = ...,
+        **options: Unpack[HoldOptions],
+    ) -> Callable[[Callable[P, T]], Callable[P, T | None]]: ...
+    @overload
+    def locked(
+        self: Octavo[Async],
+        name: str,
+        *,
+        wait: float | timedelta | None = ...,
+        on_busy: Literal["raise"] = ...,
+        fair: bool = ...,
+        reentrant: bool = ...,
+        tag: str | None = ...,
+        **options: Unpack[HoldOptions],
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]: ...
+    @overload
+    def locked(
+        self: Octavo[Async],
+        name: str,
+        *,
+        wait: float | timedelta | None = ...,
+        on_busy: Literal["skip"],
+        fair: bool = ...,
+        reentrant: bool = ...,
+        tag: str | None = ...,
+        **options: Unpack[HoldOptions],
+    ) -> Callable[
+        [Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T | None]]
+    ]: ...
+    def locked(
+        self,
+        name: str,
+        *,
+        wait: float | timedelta | None = None,
+        on_busy: Literal["raise", "skip"] = "raise",
+        fair: bool = False,
+        reentrant: bool = False,
+        tag: str | None = None,
+        **options: Unpack[HoldOptions],
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Return a decorator of functions that run while they hold a lock.
+
+        Args:
+            name: of the lock; `"job:{id}"` takes the function's argument `id`.
+            wait: for how many seconds a call waits for the lock; None is as long as it takes.
+            on_busy: what a call does that does not get it: raise `LockTimeout`, or return None.
+            fair: see `octavo.locks.Lock`.
+            reentrant: see `octavo.locks.Lock`.
+            tag: see `octavo.engine.keys`.
+            options: see `octavo.locks.HoldOptions`.
+        """
+        from octavo.locks.locked import decorator  # noqa: PLC0415 - jobs load at first use
+
+        def lock_of(lock_name: str) -> Lock[Any]:
+            return self.lock(lock_name, fair=fair, reentrant=reentrant, tag=tag, **options)
+
+        return decorator(lock_of, name, wait, on_busy, tasks=self._common.tasks)
+
+    @property
+    def locks(self) -> Locks[M]:
+        """What is locked, by whom, and who waits. See `octavo.locks.Locks`."""
+        from octavo.locks import Locks  # noqa: PLC0415 - jobs load at first use
+
+        return Locks(self._engine, self._prefix)
 
     if TYPE_CHECKING:
 

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import logging
 import os
+from math import inf
 from typing import TYPE_CHECKING
 
-from octavo.engine.command import Spawn, WaitFor
-from octavo.errors import ConnectionLost, LockTimeout, NotReplicated, OctavoError
+from octavo.engine.command import Command, Spawn, WaitFor
+from octavo.errors import ConnectionLost, NotReplicated, OctavoError
 from octavo.locks import clock
 from octavo.locks.grant import Grant
 from octavo.locks.places import CLAIM
 from octavo.locks.renewal import renewals_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from octavo.engine.mail import Mailbox
     from octavo.locks.places import Places
 
@@ -38,9 +41,10 @@ _AFTER, _STAGGER = 0.005, 0.05
 class Ask:
     """One caller's way to a place."""
 
-    def __init__(self, places: Places, weight: int) -> None:
+    def __init__(self, places: Places, weight: int, label: bytes = b"") -> None:
         self._places = places
         self._weight = weight
+        self._label = label
         self._owner = os.urandom(16).hex().encode()
         self._order = 0
         self._ahead = 0
@@ -48,42 +52,27 @@ class Ask:
         self._asked = 0.0
         self._patience = _UNTOLD_POLL
 
-    async def at_once(self) -> Grant | None:
-        """Return a grant if there is a place now."""
-        return await self._safely(None)
-
-    async def within(self, wait: float | None) -> Grant:
-        """Return a grant within so many seconds, or however long it takes.
-
-        Raises:
-            LockTimeout: it took longer.
-        """
-        deadline = float("inf") if wait is None else clock.now() + wait
-        grant = await self._safely(deadline)
-        if grant is None:
-            name = self._places.name
-            raise LockTimeout(f"{name!r} was not free within {wait:g} seconds")
-        return grant
-
-    async def _safely(self, deadline: float | None) -> Grant | None:
+    async def within(self, wait: float | None) -> Grant | None:
+        """Return a grant, or None if there was none within so many seconds; None is no end."""
+        deadline = inf if wait is None else clock.now() + wait
         try:
-            grant = await self._first(deadline is not None)
-            if grant is None and deadline is not None:
+            grant = await self._first(waits=wait != 0)
+            if grant is None and wait != 0:
                 grant = await self._in_turn(deadline)
             if grant is not None:
                 await renewals_of(self._places.common).watch(grant)
         except ConnectionLost as lost:
             if lost.outcome == "unknown" or self._order:
                 # Not here: it would take as long again.
-                await Spawn(self._give_up)
+                await Spawn(self.give_up)
             raise
         except BaseException:
-            await self._give_up()
+            await self.give_up()
             raise
         return grant
 
-    async def _first(self, waits: bool) -> Grant | None:  # noqa: FBT001
-        """Ask for the first time; nobody stands in a queue who does not know it is one."""
+    async def _first(self, *, waits: bool) -> Grant | None:
+        """Ask for the first time: in the queue only where this process is told of its turn."""
         address = self._places.address(listen=False) if waits else None
         return await self._ask(waits=address is not None, address=address, sure=True)
 
@@ -124,10 +113,8 @@ class Ask:
         self, *, waits: bool, address: bytes | None = None, sure: bool = False
     ) -> Grant | None:
         """Ask for a place; `sure` asks for what replicas say in the same write."""
-        self._asked = asked = clock.now()
-        command = self._places.asking(
-            self._owner, self._weight, waits=waits, order=self._order, address=address or b""
-        )
+        asked = clock.now()
+        command = self.command(waits=waits, address=address)
         sync = self._places.terms.sync
         if sync is None or not sure:
             reply = await command
@@ -137,13 +124,33 @@ class Ask:
             reply, replicas = await self._places.synced(command)
             if reply[0] == 1 and replicas < sync:
                 raise NotReplicated(f"{replicas} replicas took the grant in time, not {sync}")
+        grant = self.answered(reply, asked)
+        if grant is None or grant.valid:
+            return grant
+        # It may have ended before the reply came.
+        await self._places.releasing(self._owner)
+        return None
+
+    async def confirm(self) -> Grant | None:
+        """Return what was granted again, once replicas have it if they have to."""
+        return await self._ask(waits=False, sure=True)
+
+    def command(self, *, waits: bool = False, address: bytes | None = None) -> Command[list[int]]:
+        """Return the Command that asks for a place."""
+        return self._places.asking(
+            self._owner,
+            self._weight,
+            waits=waits,
+            order=self._order,
+            address=address or b"",
+            label=self._label,
+        )
+
+    def answered(self, reply: list[int], asked: float) -> Grant | None:
+        """Return the grant that the reply tells of, or remember what else it says."""
+        self._asked = asked
         if reply[0] == 1:
-            grant = self._grant(reply[1], asked, self._places.terms.ttl)
-            if grant.valid:
-                return grant
-            # It may have ended before the reply came.
-            await self._places.releasing(self._owner)
-            return None
+            return self._grant(reply[1], asked, self._places.terms.ttl)
         self._order, self._ahead, self._free_in = reply[1], reply[2], reply[3] / 1_000_000
         return None
 
@@ -152,9 +159,41 @@ class Ask:
         grant.renewed(asked, lasts)
         return grant
 
-    async def _give_up(self) -> None:
+    async def give_up(self) -> None:
         """See to it that nothing is left behind, whatever the server did of what it was sent."""
         try:
             await self._places.giving_up(self._owner)
         except OctavoError as error:
             log.info("octavo could not give up a place, which ends by itself: %s", error)
+
+
+async def all_at_once(asks: Sequence[Ask]) -> list[Grant | None]:
+    """Ask for several places, in one write per node; return what was granted of each."""
+    asked = clock.now()
+    try:
+        parts = tuple(ask.command() for ask in asks)
+        replies = await Command[list[list[int]]]((), (), list, parts=parts)
+        grants = [ask.answered(reply, asked) for ask, reply in zip(asks, replies, strict=True)]
+        for i, ask in enumerate(asks):
+            if (grant := grants[i]) is not None and (grant.places.terms.sync or not grant.valid):
+                grants[i] = grant = await ask.confirm()
+            if grant is not None:
+                await renewals_of(grant.places.common).watch(grant)
+    except BaseException:
+        for ask in asks:
+            await ask.give_up()
+        raise
+    return grants
+
+
+async def give_back_all(grants: Sequence[Grant]) -> bool:
+    """Release several leases, whatever becomes of one; return whether all were held until then."""
+    held, failure = True, None
+    for grant in reversed(grants):
+        try:
+            held &= await grant.give_back()
+        except OctavoError as error:
+            failure = error
+    if failure is not None:
+        raise failure
+    return held

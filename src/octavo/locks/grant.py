@@ -177,6 +177,12 @@ class Grant(Held):
         self.weight = weight
         self.renewed(asked, self.ttl)
 
+    async def proclaim(self, label: bytes) -> None:
+        """Have it shown under another label, or raise `LockLost`."""
+        asked = clock.now()
+        self._confirm(await self.places.proclaiming(self.owner, label))
+        self.renewed(asked, self.ttl)
+
     def _confirm(self, held: int) -> None:
         if not held:
             self.lose("the server says that it has ended")

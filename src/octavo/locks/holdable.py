@@ -5,39 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from octavo.engine.command import Job, M
-from octavo.errors import WouldDeadlock
+from octavo.errors import LockTimeout, WouldDeadlock
 from octavo.locks.acquiring import Ask
 from octavo.locks.entered import entered_of
 from octavo.locks.lease import Lease
 from octavo.locks.options import wait_seconds
-from octavo.locks.places import Places
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from octavo.engine.command import Async, Engine, Sync
-    from octavo.locks.grant import Grant, Held
-    from octavo.locks.options import Seconds, Terms
+    from octavo.locks.grant import Held
+    from octavo.locks.options import Seconds
+    from octavo.locks.places import Places
 
 
 class Holdable(Job[M]):
     """Something of which leases are granted."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        name: str,
-        base: str,
-        terms: Terms,
-        *,
-        limit: int,
-        fair: bool,
-        reentrant: bool,
-        weight: int = 1,
-    ) -> None:
+    def __init__(self, engine: Engine, places: Places, *, reentrant: bool, weight: int = 1) -> None:
         super().__init__(engine)
         self._engine = engine
-        self._places = Places(engine.common, name, base, limit=limit, fair=fair, terms=terms)
+        self._places = places
         self._reentrant = reentrant
         self._weight = weight
 
@@ -55,15 +44,22 @@ class Holdable(Job[M]):
         """Return a lease if there is a place now."""
         if (again := self._again(weight, wait=0.0)) is not None:
             return again
-        grant = await Ask(self._places, weight).at_once()
-        return None if grant is None else self._lease(grant)
+        held = await self._ask(weight, 0.0)
+        return None if held is None else self._lease(held)
 
     async def _within(self, weight: int, wait: Seconds | None) -> Lease[M]:
         """Return a lease, waiting for it."""
         seconds = wait_seconds(wait)
         if (again := self._again(weight, seconds)) is not None:
             return again
-        return self._lease(await Ask(self._places, weight).within(seconds))
+        held = await self._ask(weight, seconds)
+        if held is None:
+            raise LockTimeout(f"{self.name!r} was not free within {seconds:g} seconds")
+        return self._lease(held)
+
+    async def _ask(self, weight: int, wait: float | None) -> Held | None:
+        """Return what is granted within so many seconds; None is no end."""
+        return await Ask(self._places, weight).within(wait)
 
     def _again(self, weight: int, wait: float | None) -> Lease[M] | None:
         """Return another handle of what the caller is inside of, if it is reentrant.
@@ -90,7 +86,7 @@ class Holdable(Job[M]):
         """Whether somebody who holds that may get this too."""
         return weight + held.weight <= self._places.limit
 
-    def _lease(self, grant: Grant) -> Lease[M]:
+    def _lease(self, grant: Held) -> Lease[M]:
         if (on_lost := self._places.terms.on_lost) is not None:
             engine = self._engine
             grant.tell = lambda grant: on_lost(Lease(engine, grant))

@@ -175,6 +175,10 @@ class Lease(Job[M]):
             ConnectionLost: the server was not reached. It may be called again; otherwise the lease
                 ends with its ttl.
         """
+        return await self.end()
+
+    async def end(self) -> bool:
+        """Give it back: a step of flows."""
         if self._spot is not None:
             entered_of(self._common).leave(self._spot, self)
             self._spot = None

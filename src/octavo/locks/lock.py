@@ -8,6 +8,7 @@ from octavo.engine.checks import flag
 from octavo.engine.command import M, flow
 from octavo.locks.holdable import Holdable
 from octavo.locks.options import HoldOptions, check_terms
+from octavo.locks.places import Places
 
 if TYPE_CHECKING:
     from octavo.engine.command import Engine
@@ -41,15 +42,9 @@ class Lock(Holdable[M]):
         **options: Unpack[HoldOptions],
     ) -> None:
         terms = check_terms(**options)
-        super().__init__(
-            engine,
-            name,
-            base,
-            terms,
-            limit=1,
-            fair=flag("fair", fair),
-            reentrant=flag("reentrant", reentrant),
-        )
+        fair = flag("fair", fair)
+        places = Places(engine.common, name, base, limit=1, fair=fair, terms=terms)
+        super().__init__(engine, places, reentrant=flag("reentrant", reentrant))
 
     @flow
     async def acquire(self, wait: Seconds | None = None) -> Lease[M]:

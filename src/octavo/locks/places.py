@@ -14,7 +14,7 @@ import msgspec
 
 from octavo.engine.command import as_it_is
 from octavo.locks.layout import Keys
-from octavo.locks.scripts import ACQUIRE, DOWNGRADE, GIVE_UP, HELD, RELEASE, RENEW
+from octavo.locks.scripts import ACQUIRE, DOWNGRADE, GIVE_UP, HELD, PROCLAIM, RELEASE, RENEW
 
 if TYPE_CHECKING:
     from octavo.engine.command import Command, Common
@@ -62,10 +62,11 @@ class Places:
         waits: bool = False,
         order: int = 0,
         address: bytes = b"",
+        label: bytes = b"",
     ) -> Command[list[int]]:
         """Return the Command that asks for a place."""
         args = (
-            *(owner, self._limit, str(weight), *self._lasts, _label()),
+            *(owner, self._limit, str(weight), *self._lasts, label or process_label()),
             *(b"1" if waits else b"0", str(order), address),
         )
         return ACQUIRE(self.keys, args, as_it_is)
@@ -87,6 +88,10 @@ class Places:
     def downgrading(self, owner: bytes, weight: int) -> Command[int]:
         """Return the Command that makes a lease lighter; 0 says that it has ended."""
         return DOWNGRADE(self.keys, (owner, self._limit, str(weight)), int)
+
+    def proclaiming(self, owner: bytes, label: bytes) -> Command[int]:
+        """Return the Command that has a holder shown otherwise; 0 says that its lease has ended."""
+        return PROCLAIM(self.keys, (owner, label), int)
 
     def releasing(self, owner: bytes) -> Command[int]:
         """Return the Command that ends a lease; 0 says that it has ended before."""
@@ -120,7 +125,7 @@ def micros(seconds: float) -> str:
 _labels: dict[int, bytes] = {}
 
 
-def _label() -> bytes:
+def process_label() -> bytes:
     """Return what tells people who this process is: its host and its number there."""
     pid = os.getpid()
     if pid not in _labels:

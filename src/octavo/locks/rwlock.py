@@ -9,7 +9,7 @@ from octavo.engine.command import Job, M, flow
 from octavo.locks.grant import Grant, Held
 from octavo.locks.holdable import Holdable
 from octavo.locks.options import HoldOptions, check_terms
-from octavo.locks.places import MOST_READERS
+from octavo.locks.places import MOST_READERS, Places
 
 if TYPE_CHECKING:
     from octavo.engine.command import Engine
@@ -76,22 +76,10 @@ class RWLock(Job[M]):
         super().__init__(engine)
         terms = check_terms(**options)
         flag("reentrant", reentrant)
-
-        def side(weight: int) -> Side[M]:
-            return Side(
-                engine,
-                name,
-                base,
-                terms,
-                limit=MOST_READERS,
-                fair=True,
-                reentrant=reentrant,
-                weight=weight,
-            )
-
+        places = Places(engine.common, name, base, limit=MOST_READERS, fair=True, terms=terms)
         self.name = name
-        self.reader: Side[M] = side(1)
-        self.writer: Side[M] = side(MOST_READERS)
+        self.reader: Side[M] = Side(engine, places, reentrant=reentrant)
+        self.writer: Side[M] = Side(engine, places, reentrant=reentrant, weight=MOST_READERS)
 
     @flow
     async def downgrade(self, lease: Lease[M]) -> None:

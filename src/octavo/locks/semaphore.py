@@ -8,6 +8,7 @@ from octavo.engine.checks import whole
 from octavo.engine.command import M, flow, operation
 from octavo.locks.holdable import Holdable
 from octavo.locks.options import HoldOptions, check_terms
+from octavo.locks.places import Places
 from octavo.locks.scripts import AVAILABLE
 
 if TYPE_CHECKING:
@@ -35,15 +36,10 @@ class Semaphore(Holdable[M]):
     def __init__(
         self, engine: Engine, name: str, base: str, limit: int, **options: Unpack[HoldOptions]
     ) -> None:
-        super().__init__(
-            engine,
-            name,
-            base,
-            check_terms(**options),
-            limit=whole("limit", limit, 1, _MOST),
-            fair=True,
-            reentrant=False,
-        )
+        terms = check_terms(**options)
+        limit = whole("limit", limit, 1, _MOST)
+        places = Places(engine.common, name, base, limit=limit, fair=True, terms=terms)
+        super().__init__(engine, places, reentrant=False)
 
     @flow
     async def acquire(self, permits: int = 1, wait: Seconds | None = None) -> Lease[M]:

@@ -1,0 +1,89 @@
+"""`db.locked`: functions that run while they hold a lock."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from string import Formatter
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+from octavo.errors import LockTimeout
+from octavo.locks.options import wait_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from octavo.locks.lock import Lock
+    from octavo.locks.options import Seconds
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OnBusy = Literal["raise", "skip"]
+
+
+def decorator(
+    lock_of: Callable[[str], Lock[Any]],
+    template: str,
+    wait: Seconds | None,
+    on_busy: OnBusy,
+    *,
+    tasks: bool,
+) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+    """Return what makes a function hold the lock that the template and its arguments name."""
+    wait_seconds(wait)
+    if on_busy not in ("raise", "skip"):
+        raise ValueError(f"on_busy must be 'raise' or 'skip', not {on_busy!r}")
+    lock_of(template)  # whatever is wrong with the options is wrong here, not at the first call
+
+    def decorate(function: Callable[P, Any]) -> Callable[P, Any]:
+        if inspect.iscoroutinefunction(function) is not tasks:
+            kind = "a coroutine function" if tasks else "a plain function"
+            raise TypeError(f"this client decorates {kind}, which {function!r} is not")
+        name_of = _naming(template, function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                lease = lock_of(name_of(args, kwargs)).acquire(wait)
+            except LockTimeout:
+                if on_busy == "skip":
+                    return None
+                raise
+            with lease:
+                return function(*args, **kwargs)
+
+        @functools.wraps(function)
+        async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                lease = await lock_of(name_of(args, kwargs)).acquire(wait)
+            except LockTimeout:
+                if on_busy == "skip":
+                    return None
+                raise
+            async with lease:
+                return await function(*args, **kwargs)
+
+        return call_async if tasks else call
+
+    return decorate
+
+
+def _naming(template: str, function: Callable[..., Any]) -> Callable[[Any, Any], str]:
+    """Return what names the lock of a call, from the arguments that the template names."""
+    signature = inspect.signature(function)
+    fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+    for field in fields:
+        parameter = field.partition(".")[0].partition("[")[0]
+        if parameter not in signature.parameters:
+            raise ValueError(f"{template!r} names {parameter!r}, which {function!r} does not take")
+    if not fields:
+        name = template.format()
+        return lambda args, kwargs: name  # noqa: ARG005
+
+    def name_of(args: Any, kwargs: Any) -> str:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return template.format(**bound.arguments)
+
+    return name_of
