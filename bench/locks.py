@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 TASKS = 50
 COMPARISONS = 10
-COUNTED = 10
+COUNTED = 5
 """The pairs of a thread, or the rounds of all tasks, by which the cost of one is counted."""
 KINDS: tuple[Kind, ...] = ("threads", "processes")
 
@@ -117,10 +117,10 @@ async def run(options: Options) -> AsyncIterator[Result | Table]:
             proxies = [stack.enter_context(WireProxy(server.address)) for _ in RENEWERS]
             ways = [(Place("tcp", proxy.url, proxy.url), [proxy]) for proxy in proxies]
             yield await renewal("one server", dict(zip(RENEWERS, ways, strict=True)), quick=quick)
-    with private(Cluster(program, proxied=True), "any") as cluster:
-        place = Place("tcp", cluster.url, cluster.proxies[0].url)
-        way = (place, cluster.proxies)
-        yield await renewal("the busiest node of a cluster", {OCTAVO: way}, quick=quick)
+    if not quick:
+        with private(Cluster(program, proxied=True), "any") as cluster:
+            way = (Place("tcp", cluster.url, cluster.proxies[0].url), cluster.proxies)
+            yield await renewal("the busiest node of a cluster", {OCTAVO: way}, quick=False)
     with private(Cluster(program), options.cores) as cluster:
         place = Place("cluster of six", cluster.url, cluster.nodes[0].url)
         for case in CASES:
@@ -144,8 +144,10 @@ async def contender(
     name: str, peer: Peer, tasks: int, place: Place, stack: AsyncExitStack
 ) -> Contender:
     """Return a contender that is connected, or its note."""
-    if note := missing(peer.module) or ("no cluster" if place.cluster > peer.clustered else ""):
+    if note := missing(peer.module):
         return Contender(name, None, note)
+    if place.cluster and not peer.clustered:
+        return Contender(name, None, "no cluster")
     try:
         locks: Callable[[str], Pair] = await settled(peer.connect(place, stack))
         pairs = [locks(f"{name}-{number}".replace(" ", "-")) for number in range(max(1, tasks))]
