@@ -293,7 +293,7 @@ def test_five_hundred_locks_are_looked_at_in_a_round_trip(
 @pytest.mark.parametrize("method", ["holder", "holders", "waiters", "break_"])
 def test_a_name_or_a_kind_that_cannot_be_is_refused(connect: Connect, method: str) -> None:
     call = getattr(locks_of(connect("redis://127.0.0.1:1")), method)
-    with pytest.raises(ValueError, match="kind must be one of 'lock', 'rwlock', 'semaphore', not"):
+    with pytest.raises(ValueError, match="kind must be one of 'lock', 'rwlock', 'semaphore', 'election', not"):
         call("x", kind="leaderboard")
     with pytest.raises(ValueError, match="name must not be empty"):
         call("")

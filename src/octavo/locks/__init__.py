@@ -3,7 +3,7 @@
 from octavo.locks.barrier import Arrival, Barrier
 from octavo.locks.election import Election, Leader, Term
 from octavo.locks.gate import Gate
-from octavo.locks.inspected import Holder, LockInfo, Waiter
+from octavo.locks.inspected import Holder, Kind, LockInfo, Waiter
 from octavo.locks.inspection import Locks
 from octavo.locks.latch import Latch
 from octavo.locks.lease import Lease, Loss
@@ -20,6 +20,7 @@ __all__ = [
     "Gate",
     "HoldOptions",
     "Holder",
+    "Kind",
     "Latch",
     "Leader",
     "Lease",

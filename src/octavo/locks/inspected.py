@@ -1,4 +1,4 @@
-"""What there is to see of locks, read-write locks and semaphores."""
+"""What there is to see of locks, read-write locks, semaphores and elections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["lock", "rwlock", "semaphore"]
+Kind = Literal["lock", "rwlock", "semaphore", "election"]
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -20,7 +20,7 @@ class Holder(msgspec.Struct, frozen=True):
         remaining: seconds that are left of it, unless it is renewed.
         weight: how much of the limit it takes: the permits of a semaphore; all for who writes
             under a read-write lock; otherwise 1.
-        label: the host and the process: `"host:pid"`.
+        label: the host and the process, `"host:pid"`; of a leader, what it says of itself.
     """
 
     owner: str
@@ -38,7 +38,7 @@ class Waiter(msgspec.Struct, frozen=True):
         owner: the random name that its lease will have.
         since: when it came, by the server's clock.
         weight: how much of the limit it wants.
-        label: the host and the process: `"host:pid"`.
+        label: as of a `Holder`.
     """
 
     owner: str
@@ -51,7 +51,7 @@ class LockInfo(msgspec.Struct, frozen=True):
     """What is held, waited for, or kept.
 
     Attributes:
-        kind: "lock", "rwlock" or "semaphore".
+        kind: "lock", "rwlock", "semaphore" or "election".
         name: its name.
         tag: its tag, if it has one.
         holders: who holds it, the lease that ends first before others.

@@ -34,8 +34,8 @@ class Locks(Job[M]):
         db.locks.holder("import:users").label
         db.locks.break_("import:users")
 
-    It sees locks, read-write locks and semaphores under the client's prefix. Unless `list` has
-    told, say by `kind=` and `tag=` which of them is meant.
+    It sees locks, read-write locks, semaphores and elections under the client's prefix: `kind=` and
+    `tag=` say which of them is meant.
 
     Args:
         engine: carries the commands.
