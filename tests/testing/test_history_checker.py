@@ -79,6 +79,12 @@ GOOD = {
         op(1, 2, "write", 5),
         op(3, 4, "read", gives=6),
     ],
+    "register: of two writes of unknown outcome the second took effect first": [
+        op(0, None, "write", 2),
+        op(0, None, "write", 1),
+        op(1, 2, "read", gives=1),
+        op(3, 4, "read", gives=2),
+    ],
     "counter: concurrent additions in either order": [
         op(0, 3, "add", 2, gives=5),
         op(1, 2, "add", 3, gives=3),
@@ -212,6 +218,10 @@ BAD = {
     "semaphore: more than there are permits": [
         op(0, 1, "acquire", "a", 2, gives=1),
         op(2, 3, "acquire", "b", 2, gives=2),
+    ],
+    "semaphore: refused though permits were free": [
+        op(0, 1, "acquire", "a", 2, gives=1),
+        op(2, 3, "acquire", "b"),
     ],
     "semaphore: a permit released twice": [
         op(0, 1, "acquire", "a", gives=1),

@@ -113,7 +113,8 @@ def test_fences_that_increase_from_grant_to_grant_pass() -> None:
         [
             op(0, 4, result=2),
             op(1, 5, result=1),
-            op(6, 7, result=3),
+            op(6, 8, result=4),
+            op(8, 9, result=3),
             op(8, 9, "failed"),
             op(8, 9, "unknown"),
             op(8, 9, result=None),

@@ -62,8 +62,7 @@ def check(model: Model[S], history: Iterable[Operation], *, budget: int = 5_000_
     """
     objects = defaultdict[str, list["Operation"]](list)
     for operation in history:
-        if operation.outcome != "failed":
-            objects[operation.key].append(operation)
+        objects[operation.key].append(operation)
     steps = iter(range(budget))
     for key, operations in objects.items():
         search = _Search(model, key, operations, steps)
@@ -167,7 +166,7 @@ class _Search(Generic[S]):
         return self._model.step(point.state, operation.name, operation.args, result)
 
     def _is_new(self, point: _Point[S]) -> bool:
-        """Note a point, unless one was seen that differs in fewer unknown operations applied."""
+        """Note a point, unless one like it was seen that had applied no other unknown operations."""
         seen = self._seen[point.done, point.ahead, point.state]
         if any(applied & ~point.applied == 0 for applied in seen):
             return False

@@ -99,7 +99,7 @@ def _not_increasing(grants: list[Operation]) -> Iterator[tuple[Operation, Operat
         while returned and returned[0][0] < grant.t_call:
             *_, earlier = heappop(returned)
             newest = max(newest or earlier, earlier, key=attrgetter("result"))
-        if newest and newest.result >= grant.result:
+        if newest and newest.result > grant.result:
             yield newest, grant
         elif (twin := same.setdefault(grant.result, grant)) is not grant:
             yield twin, grant
