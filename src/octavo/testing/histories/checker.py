@@ -166,7 +166,7 @@ class _Search(Generic[S]):
         return self._model.step(point.state, operation.name, operation.args, result)
 
     def _is_new(self, point: _Point[S]) -> bool:
-        """Note a point, unless one like it was seen that had applied no other unknown operations."""
+        """Note a point, unless one like it was seen that had applied no other unknown ones."""
         seen = self._seen[point.done, point.ahead, point.state]
         if any(applied & ~point.applied == 0 for applied in seen):
             return False
