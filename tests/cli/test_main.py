@@ -21,7 +21,7 @@ def test_the_version_is_the_package_s() -> None:
 def test_help_names_every_command() -> None:
     shown = run("--help").stdout
 
-    assert all(f" {command} " in shown for command in ("demo", "server", "doctor"))
+    assert all(f" {command} " in shown for command in ("demo", "server", "doctor", "locks"))
 
 
 def test_without_typer_one_line_says_what_to_install() -> None:

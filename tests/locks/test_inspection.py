@@ -13,10 +13,8 @@ import pytest
 
 import octavo
 from octavo.errors import LockLost
-from octavo.locks.inspection import Locks
 from octavo.testing.proxy import WireProxy
 from octavo.testing.waiting import wait_until
-from tests.fix_faces import Uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -32,18 +30,10 @@ NASTY = ["a:b", "{x}", "100%", "%7B", "a.b", "é", "*?[", "line\nfeed", "a}b:{c"
 GONE = msgspec.msgpack.encode([0, 0, 0, 0, 0, 1, "", "", -1])
 
 
-def locks_on(client: Any) -> Locks[Any]:
-    return Locks(client._engine, client._prefix)
-
-
-def locks_of(client: Any) -> Any:
-    return Uniform(client._face, locks_on)
-
-
 @pytest.fixture
 def locks(db: Octavo[Sync]) -> Any:
     """What is looked at, on each face."""
-    return locks_of(db)
+    return db.locks
 
 
 @pytest.fixture
@@ -138,7 +128,7 @@ def test_other_prefixes_and_other_keys_are_left_out(
     with octavo.connect(server.url, prefix=f"{prefix}-2") as other:
         held = other.lock("x").acquire()
         assert locks.list() == []
-        assert [info.name for info in locks_of(connect(server.url, prefix=f"{prefix}-2")).list()]
+        assert [info.name for info in connect(server.url, prefix=f"{prefix}-2").locks.list()]
         held.release()
     for key in ("lock:x:who", "lock:{}:who", "lock:{x}y:who", "cache:{x}:who", "lock:{x}.:who"):
         name = f"{prefix}:{key}"
@@ -175,6 +165,15 @@ def test_holders_come_in_the_order_in_which_their_leases_end(
     assert locks.holder("s", kind="semaphore").fence == held[1].fence
 
 
+def test_who_leads_is_listed_as_what_it_says_of_itself(locks: Any, user: Octavo[Sync]) -> None:
+    term = user.election("scheduler").campaign("host é")
+    (info,) = locks.list()
+    assert (info.kind, info.name, info.holders[0].label) == ("election", "scheduler", "host é")
+    assert info.holders[0].fence == term.term
+    assert locks.break_("scheduler", kind="election") == 1
+    assert user.election("scheduler").leader() is None
+
+
 def test_what_is_kept_from_everybody_is_listed_without_a_holder(
     locks: Any, user: Octavo[Sync]
 ) -> None:
@@ -194,7 +193,7 @@ def test_the_delay_after_a_lease_is_no_part_of_it(locks: Any, user: Octavo[Sync]
 
 
 def test_looking_changes_nothing(connect: Connect, standalone: Standalone, prefix: str) -> None:
-    locks = locks_of(connect(standalone.url))
+    locks = connect(standalone.url).locks
     with octavo.connect(standalone.url, prefix=prefix) as user:
         lease = user.semaphore("s", 3).acquire()
         before = standalone.cli("DEBUG", "DIGEST")
@@ -280,7 +279,7 @@ def test_five_hundred_locks_are_looked_at_in_a_round_trip(
             held = await asyncio.gather(*(client.lock(f"x-{i}").acquire() for i in range(1200)))
             with WireProxy(standalone.address) as proxy:
                 async with octavo.connect_async(proxy.url, prefix=prefix) as looking:
-                    locks: Any = locks_on(looking)
+                    locks = looking.locks
                     await locks.holder("x-0")
                     proxy.reset()
                     assert len(await locks.list()) == len(held)
@@ -292,8 +291,10 @@ def test_five_hundred_locks_are_looked_at_in_a_round_trip(
 
 @pytest.mark.parametrize("method", ["holder", "holders", "waiters", "break_"])
 def test_a_name_or_a_kind_that_cannot_be_is_refused(connect: Connect, method: str) -> None:
-    call = getattr(locks_of(connect("redis://127.0.0.1:1")), method)
-    with pytest.raises(ValueError, match="kind must be one of 'lock', 'rwlock', 'semaphore', 'election', not"):
+    call = getattr(connect("redis://127.0.0.1:1").locks, method)
+    with pytest.raises(
+        ValueError, match="kind must be one of 'lock', 'rwlock', 'semaphore', 'election', not"
+    ):
         call("x", kind="leaderboard")
     with pytest.raises(ValueError, match="name must not be empty"):
         call("")
@@ -304,5 +305,6 @@ def test_a_name_or_a_kind_that_cannot_be_is_refused(connect: Connect, method: st
 
 
 def test_a_prefix_that_is_no_text_is_refused(connect: Connect) -> None:
+    wrong: Any = b"x"
     with pytest.raises(TypeError, match="prefix must be a str, not b'x'"):
-        locks_of(connect("redis://127.0.0.1:1")).list(b"x")
+        connect("redis://127.0.0.1:1").locks.list(wrong)

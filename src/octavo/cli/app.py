@@ -9,12 +9,14 @@ import typer
 import octavo
 from octavo.cli.demo import demo
 from octavo.cli.doctor import doctor
+from octavo.cli.locks import locks
 from octavo.cli.server import server
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(demo)
 app.command()(server)
 app.command()(doctor)
+app.add_typer(locks, name="locks")
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer passes it so
