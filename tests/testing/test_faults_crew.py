@@ -92,7 +92,9 @@ def test_workers_that_meet_go_on_together(standalone: Standalone, prefix: str) -
     with Crew() as crew:
         for _ in range(3):
             crew.spawn(count, standalone.url, prefix)
-        assert standalone.cli("EXISTS", prefix) == 0
+        wait_until(lambda: all(worker.meets() for worker in crew.workers), "they wait")
+        with pytest.raises(TimeoutError):
+            crew.workers[0].heard(timeout=0.2)
         crew.meet()
         assert all(worker.heard() for worker in crew.workers)
         crew.stop()

@@ -108,8 +108,9 @@ class Cluster(Group):
         """
         heir = self.replicas_of(primary)[0]
         heir.cli("CLUSTER", "FAILOVER", *(["TAKEOVER"] if forced else []))
+        # In this order: all agreed before the failover, too.
         wait_until(
-            lambda: self.healthy() and heir in self.primaries, f"{heir} has taken over", timeout=30
+            lambda: heir in self.primaries and self.healthy(), f"{heir} has taken over", timeout=30
         )
         return heir
 
@@ -136,7 +137,7 @@ class Cluster(Group):
             for node in (target, source, *others):
                 node.cli("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
             wait_until(
-                lambda: self.healthy() and self.node_of(slot) is target, f"{target} has slot {slot}"
+                lambda: self.node_of(slot) is target and self.healthy(), f"{target} has slot {slot}"
             )
 
     def migrate(self, slot: int, target: Standalone) -> None:
