@@ -598,7 +598,9 @@ class AsyncEngine:
     ) -> Any:
         """Run a flow on this task. After a cancellation, what it still awaits is shielded."""
         _running_loop()
-        with self.observed(name):
+        if self._telemetry is None:
+            return await self._drive(name, method(*args, **kwargs))
+        with self._telemetry(name):
             return await self._drive(name, method(*args, **kwargs))
 
     async def _drive(self, name: str, steps: Coroutine[Any, Any, Any]) -> Any:
@@ -610,7 +612,10 @@ class AsyncEngine:
                 awaited = steps.send(result) if error is None else steps.throw(error)
                 result, error = None, None
                 try:
-                    step = self._perform(name, awaited)
+                    if awaited.__class__ is Command:
+                        step = self.run(name, awaited)
+                    else:
+                        step = self._perform(name, awaited)
                     result = await (_to_the_end(step) if cancelled else step)
                 except asyncio.CancelledError as raised:
                     cancelled, error = True, raised
@@ -623,8 +628,6 @@ class AsyncEngine:
 
     async def _perform(self, name: str, awaited: Command[Any] | Effect[Any]) -> Any:
         match awaited:
-            case Command():
-                return await self.run(name, awaited)
             case Sleep():
                 return await asyncio.sleep(awaited.seconds)
             case WaitFor():

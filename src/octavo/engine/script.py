@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 Argument = Word | int | float
 
+_WORDS = {str, bytes}
+
 ONCE_TTL = 60.0
 """Seconds for which a once-script remembers its reply: longer than any deadline."""
 
@@ -68,7 +70,7 @@ class Script:
 
         A float is sent with every digit that it needs to be read back as the same number.
         """
-        words = [arg if isinstance(arg, (str, bytes)) else repr(arg) for arg in args]
+        words: list[Any] = [arg if type(arg) in _WORDS else _word(arg) for arg in args]
         return Command(
             (b"EVALSHA", self.sha, str(len(keys)), *keys, *words),
             keys,
@@ -94,6 +96,10 @@ class Script:
     def __repr__(self) -> str:
         """Show the file's name."""
         return f"<{type(self).__name__} {self.path.name}>"
+
+
+def _word(arg: Argument) -> Word:
+    return arg if isinstance(arg, str | bytes) else repr(arg)
 
 
 class OnceScript(Script):

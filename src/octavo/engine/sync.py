@@ -441,7 +441,9 @@ class SyncEngine:
         **kwargs: Any,
     ) -> Any:
         """Run a flow on this thread."""
-        with self.observed(name):
+        if self._telemetry is None:
+            return self._drive(name, method(*args, **kwargs))
+        with self._telemetry(name):
             return self._drive(name, method(*args, **kwargs))
 
     def _drive(self, name: str, steps: Coroutine[Any, Any, Any]) -> Any:
@@ -452,7 +454,10 @@ class SyncEngine:
                 awaited = steps.send(result) if error is None else steps.throw(error)
                 result, error = None, None
                 try:
-                    result = self._perform(name, awaited)
+                    if awaited.__class__ is Command:
+                        result = self.run(name, awaited)
+                    else:
+                        result = self._perform(name, awaited)
                 except BaseException as raised:  # noqa: BLE001 - the flow decides what it means
                     error = raised
         except StopIteration as stop:
@@ -462,8 +467,6 @@ class SyncEngine:
 
     def _perform(self, name: str, awaited: Command[Any] | Effect[Any]) -> Any:
         match awaited:
-            case Command():
-                return self.run(name, awaited)
             case Sleep():
                 return time.sleep(awaited.seconds)
             case WaitFor():

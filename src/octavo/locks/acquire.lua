@@ -2,7 +2,6 @@
 -- KEYS[1] leases: {base}:leases (sorted set)
 -- KEYS[2] queue: {base}:queue (sorted set)
 -- KEYS[3] who: {base}:who (hash)
--- KEYS[4] fence: {base}:fence (string)
 -- ARGV[1] owner: who asks
 -- ARGV[2] limit: the weight that may be held at once
 -- ARGV[3] weight: what is asked for
@@ -16,64 +15,65 @@
 -- ARGV[11] address: the channel on which it is told of its turn; empty if it will ask
 -- returns {1, fence}; or {0, order, how many stand before, microseconds until a lease ends};
 --   or {-1} if it has given up
+-- @include facts.lua
+local leases, queue, who = KEYS[1], KEYS[2], KEYS[3]
+local owner, limit, now = ARGV[1], tonumber(ARGV[2]), clock()
+local facts = {
+  tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]),
+  0, now, ARGV[11], ARGV[8], HOLDS, 0,
+}
+local known = redis.call('HMGET', who, owner, 'fence', 'limit', 'gone')
+if known[3] and tonumber(known[3]) ~= limit then
+  return redis.error_reply('MISMATCH limit is ' .. known[3] .. ' while it is used, not ' .. limit)
+end
+for _, gone in ipairs(known[4] and cmsgpack.unpack(known[4]) or {}) do
+  if gone[1] == owner then
+    return { -1 }
+  end
+end
+if limit > 1 and not known[3] then
+  redis.call('HSET', who, 'limit', limit)
+end
+if not known[1] and redis.call('EXISTS', leases, queue) == 0 then
+  -- Nobody holds any of it, nobody waits: most often. The rest is not even defined then.
+  begin(leases, who, limit, now, owner, facts, known[2])
+  return { 1, facts[FENCE] }
+end
+
 -- @include places.lua
-local owner, limit, weight = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local fair, waits = ARGV[7] == '1', ARGV[9] == '1'
-local queue, who = KEYS[2], KEYS[3]
-
-local known = redis.call('HMGET', who, owner, 'limit')
-if known[2] and tonumber(known[2]) ~= limit then
-  return redis.error_reply('MISMATCH limit is ' .. known[2] .. ' while it is used, not ' .. limit)
-end
+local fair, waits, order = ARGV[7] == '1', ARGV[9] == '1', tonumber(ARGV[10])
 local mine = known[1] and cmsgpack.unpack(known[1])
-if mine and mine[STATE] == GONE then
-  return { -1 }
-end
-
-local places = open_places(KEYS[1], queue, who, KEYS[4], limit)
-if places.holds(owner, mine) then
+if holds(mine, now) then
   -- Asked again, or it was handed over.
   mine[STATE] = HOLDS
-  places.lease(owner, mine)
+  begin(leases, who, limit, now, owner, mine)
   return { 1, mine[FENCE] }
 end
 
-local facts = {
-  weight, tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), 0, 0, ARGV[11], ARGV[8], WAITS,
-}
-local free, waited = places.free(), mine and mine[STATE] == WAITS
-local taken, order = false, 0
-if fair and redis.call('EXISTS', queue) == 1 then
-  if waits then
-    order = places.enqueue(owner, facts, tonumber(ARGV[10]))
+local places = open_places(leases, queue, who, limit, now)
+local waited = mine and mine[STATE] == WAITS
+local fence
+if fair and (waits or waited) then
+  order = places.enqueue(owner, facts, order)
+  fence = places.serve(owner)
+else
+  if fair then
+    places.serve()
   end
-  taken = places.serve(owner)
-  if taken then
-    facts = places.facts_of(owner)
-  elseif not waits and not waited then
-    free = redis.call('EXISTS', queue) == 0 and places.free() or 0
-  else
-    free = 0
+  if facts[WEIGHT] <= places.free() and (not fair or redis.call('EXISTS', queue) == 0) then
+    if waited then
+      redis.call('ZREM', queue, owner)
+    end
+    fence = places.give(owner, facts, HOLDS)
+  elseif waits then
+    order = places.enqueue(owner, facts, order)
   end
 end
-if not taken and weight <= free then
-  redis.call('ZREM', queue, owner)
-  places.give(owner, facts, HOLDS)
-  taken = true
-end
-if not taken and waits and order == 0 then
-  order = places.enqueue(owner, facts, tonumber(ARGV[10]))
-end
-if limit > 1 and (taken or waits) and not known[2] then
-  redis.call('HSET', who, 'limit', ARGV[2])
-end
-if taken then
-  return { 1, facts[FENCE] }
-end
-if waits then
+if fence then
+  return { 1, fence }
+elseif waits then
   return { 0, order, redis.call('ZRANK', queue, owner), places.until_free() }
-end
-if waited then
+elseif waited then
   places.leave_queue(owner)
   places.hand_over(fair)
 end

@@ -96,6 +96,7 @@ class Election(Job[M]):
         self._engine = engine
         terms = check_terms(**options)
         self._places = Places(engine.common, name, base, limit=1, fair=True, terms=terms)
+        self._keys = (self._places.keys.leases, self._places.keys.who)
         self.name = name
 
     @flow
@@ -123,7 +124,7 @@ class Election(Job[M]):
     @operation
     def leader(self) -> Command[Leader | None]:
         """Return who leads, or None. O(1)."""
-        return LEADER(self._places.keys, (), _leader)
+        return LEADER(self._keys, (), _leader)
 
     @flow
     async def changed(self, seen: Leader | None, timeout: Seconds | None = None) -> Leader | None:
@@ -142,7 +143,7 @@ class Election(Job[M]):
         return seen if found is None else found[0]
 
     def _look(self, ticket: Ticket) -> Command[tuple[Leader | None]]:
-        command = LEADER(self._places.keys, (), lambda reply: (_leader(reply),))
+        command = LEADER(self._keys, (), lambda reply: (_leader(reply),))
         return msgspec.structs.replace(command, tracked=(ticket,))
 
     @overload

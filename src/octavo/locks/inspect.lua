@@ -2,24 +2,24 @@
 -- KEYS[1] leases: {base}:leases (sorted set)
 -- KEYS[2] queue: {base}:queue (sorted set)
 -- KEYS[3] who: {base}:who (hash)
--- KEYS[4] fence: {base}:fence (string)
 -- ARGV[1] waiters: 1 to tell of each who waits, not only how many do
 -- returns {limit, microseconds for which what nobody holds is kept, how many wait, who holds, who
 --   waits}: {owner, weight, label, since, fence, microseconds left}; of who waits, the first four
+-- @include facts.lua
 -- @include places.lua
-local places = open_places(KEYS[1], KEYS[2], KEYS[3], KEYS[4], 1)
+local now = clock()
+local places = open_places(KEYS[1], KEYS[2], KEYS[3], 1, now)
 
 local kept, holders = 0, {}
 local leases = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 for i = 1, #leases, 2 do
-  local owner, left = leases[i], tonumber(leases[i + 1]) - places.now
+  local owner, left = leases[i], tonumber(leases[i + 1]) - now
   local facts = places.facts_of(owner)
-  if not places.holds(owner, facts) then
+  if not holds(facts, now) then
     kept = math.max(kept, left)
   else
-    left = left - (facts[STATE] == HOLDS and facts[DELAY] or 0)
     table.insert(holders, {
-      owner, facts[WEIGHT], facts[LABEL], facts[SINCE], facts[FENCE], left,
+      owner, facts[WEIGHT], facts[LABEL], facts[SINCE], facts[FENCE], facts[ENDS] - now,
     })
   end
 end

@@ -58,8 +58,8 @@ class Locks(Job[M]):
         """
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a str, not {prefix!r}")
-        pattern = literal(f"{self._prefix}:".encode()) + b"*:who"
-        keys = await scan(self._common, pattern, b"hash")
+        pattern = literal(f"{self._prefix}:".encode()) + b"*:leases"
+        keys = await scan(self._common, pattern, b"zset")
         parsed = [parts for key in keys if (parts := parse_key(self._prefix, key)) is not None]
         looks = [
             self._info(parts.name, parts.job, parts.tag)

@@ -7,11 +7,11 @@ with `tag=` it is `{prefix}:lock:{{tag}}.{name}`.
 |---|---|---|---|
 | `{base}:leases` | sorted set | owners of leases, by the microsecond in which their place is free | the longest lease |
 | `{base}:queue` | sorted set | owners who wait, in their order | 30 s after the last of them asked |
-| `{base}:who` | hash | what is known of each of both, packed; the `limit`, and the `extra` weight of heavy leases | as long as both |
-| `{base}:fence` | string | the last fence | 24 h after the last grant |
+| `{base}:who` | hash | what is known of each of both, packed; the last `fence` | 48 h after the last grant |
 
-Nothing else is kept of a lock that is free. Times are the server's, in microseconds. What is known
-of an owner is a msgpack array: weight, ttl, delay, hold, fence, since, address, label, state.
+Of a lock that is free the last fence is kept, in `who`. Besides it has the `limit` while it is used, the `extra` weight of
+heavy leases, and who is `gone` without having been heard of. Times are the server's, in microseconds. What is known of
+an owner is a msgpack array: weight, ttl, delay, hold, fence, since, address, label, state, ends.
 """  # noqa: E501 - a table
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class Keys(NamedTuple):
     leases: bytes
     queue: bytes
     who: bytes
-    fence: bytes
 
     @classmethod
     def of(cls, base: str) -> Keys:

@@ -155,7 +155,7 @@ class Lease(Job[M]):
         """Have it last `ttl` seconds from now on, and with each renewal. One round trip.
 
         Args:
-            ttl: seconds or a timedelta, 10 ms to 30 days; None is the ttl it has.
+            ttl: seconds or a timedelta, 10 ms to 24 hours; None is the ttl it has.
 
         Raises:
             LockLost: it had ended.

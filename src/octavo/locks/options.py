@@ -17,14 +17,14 @@ Seconds = float | timedelta
 OnLost = Callable[["Lease[Any]"], object] | Callable[["Lease[Any]"], Coroutine[Any, Any, object]]
 
 _LEAST_TTL = 10
-_MOST_TTL = 30 * 86_400_000
+_MOST_TTL = 86_400_000
 
 
 class HoldOptions(TypedDict, total=False):
     """How anything is held.
 
     Attributes:
-        ttl: seconds or a timedelta, of 10 ms to 30 days, for which a lease lasts without renewal.
+        ttl: seconds or a timedelta, of 10 ms to 24 hours, for which a lease lasts without renewal.
         renew: whether leases are renewed, every third of `ttl`, until they are released.
         max_hold: seconds after which a lease is no longer renewed.
         min_hold: seconds for which nobody else is granted what was released sooner.
@@ -92,7 +92,7 @@ def lease_seconds(parameter: str, value: Seconds) -> float:
     """Return the seconds that a lease lasts, or refuse them."""
     lasts = millis(parameter, value)
     if not _LEAST_TTL <= lasts <= _MOST_TTL:
-        raise ValueError(f"{parameter} must be 10 ms to 30 days, not {value!r}")
+        raise ValueError(f"{parameter} must be 10 ms to 24 hours, not {value!r}")
     return lasts / 1000
 
 

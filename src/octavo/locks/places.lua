@@ -1,36 +1,27 @@
--- places.lua: who holds, who waits, and how what becomes free goes to whoever is next
+-- places.lua: how what becomes free goes to whoever is next; it needs facts.lua
 
--- Microseconds: how long a waiter is believed to wait who does not say so again; how long something
--- is kept for a waiter it was handed to, who does not answer; how long a waiter for a lock that is
--- not fair may be overtaken; how long the last fence is remembered.
-local TICKET, CLAIM, PATIENCE, REMEMBERED = 30e6, 2e6, 50e3, 86400e6
+-- Microseconds: how long a waiter is believed to wait who does not say so again; how long a waiter
+-- for a lock that is not fair may be overtaken.
+local TICKET, PATIENCE = 30e6, 50e3
 
--- Where what is known of a holder or waiter stands in its packed facts.
-local WEIGHT, TTL, DELAY, HOLD, FENCE, SINCE, ADDRESS, LABEL, STATE = 1, 2, 3, 4, 5, 6, 7, 8, 9
--- GONE gave up before it was heard of. HANDED was given what it waited for, and has not answered.
--- KEPT was released before its `min_hold`.
-local GONE, WAITS, HOLDS, HANDED, KEPT = -1, 0, 1, 2, 3
+local function open_places(leases, queue, who, limit, now)
+  local places = {}
 
-local function text(number)
-  return string.format('%.0f', number)
-end
+  local function facts_of(owner)
+    local packed = redis.call('HGET', who, owner)
+    return packed and cmsgpack.unpack(packed)
+  end
 
-local function open_places(leases, queue, who, fence, limit)
-  local time = redis.call('TIME')
-  local now = time[1] * 1000000 + time[2]
-  local places = { now = now }
-
-  -- Has a key stay until then, at least.
-  local function keep(key, at)
-    local ms = math.ceil(at / 1000)
-    if redis.call('PEXPIRETIME', key) < ms then
-      redis.call('PEXPIREAT', key, text(ms))
+  local function weigh(weight)
+    if weight ~= 0 then
+      redis.call('HINCRBY', who, 'extra', weight)
     end
   end
 
-  local function note(owner, facts, stays)
-    redis.call('HSET', who, owner, cmsgpack.pack(facts))
-    keep(who, stays)
+  local function give(owner, facts, state)
+    facts[STATE] = state
+    begin(leases, who, limit, now, owner, facts, redis.call('HGET', who, 'fence'))
+    return facts[FENCE]
   end
 
   local function forget(owner)
@@ -43,31 +34,6 @@ local function open_places(leases, queue, who, fence, limit)
   local function leave_queue(owner)
     redis.call('ZREM', queue, owner)
     forget(owner)
-  end
-
-  -- Has a lease begin anew, now.
-  local function lease(owner, facts)
-    local ends = now + facts[TTL] + facts[DELAY]
-    if facts[STATE] == HANDED then
-      ends = now + math.min(facts[TTL], CLAIM)
-    end
-    redis.call('ZADD', leases, text(ends), owner)
-    keep(leases, ends)
-    note(owner, facts, ends)
-  end
-
-  local function weigh(weight)
-    if weight ~= 0 then
-      redis.call('HINCRBY', who, 'extra', text(weight))
-    end
-  end
-
-  local function give(owner, facts, state)
-    local last = tonumber(redis.call('GET', fence) or 0)
-    facts[FENCE], facts[SINCE], facts[STATE] = math.max(last + 1, now), now, state
-    redis.call('SET', fence, text(facts[FENCE]), 'PX', text(REMEMBERED / 1000))
-    lease(owner, facts)
-    weigh(facts[WEIGHT] - 1)
   end
 
   local function remove(owner, facts)
@@ -94,15 +60,9 @@ local function open_places(leases, queue, who, fence, limit)
     return count.err ~= nil or count[2] > 0
   end
 
-  local function facts_of(owner)
-    local packed = redis.call('HGET', who, owner)
-    return packed and cmsgpack.unpack(packed)
-  end
-
   -- Ends what has run out.
   local function prune()
-    local over = redis.call('ZRANGEBYSCORE', leases, '-inf', text(now))
-    for _, owner in ipairs(over) do
+    for _, owner in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now)) do
       local facts = facts_of(owner)
       remove(owner, facts)
       if facts and facts[STATE] == HANDED and facts[ADDRESS] ~= '' then
@@ -118,30 +78,23 @@ local function open_places(leases, queue, who, fence, limit)
     end
   end
 
-  places.facts_of, places.give, places.lease = facts_of, give, lease
-  places.remove, places.leave_queue, places.note, places.weigh = remove, leave_queue, note, weigh
-
-  -- Whether somebody's lease has not ended.
-  function places.holds(owner, facts)
-    if not facts or (facts[STATE] ~= HOLDS and facts[STATE] ~= HANDED) then
-      return false
-    end
-    local ends = redis.call('ZSCORE', leases, owner)
-    local delay = facts[STATE] == HOLDS and facts[DELAY] or 0
-    return ends and tonumber(ends) - delay > now
-  end
+  places.facts_of, places.give, places.remove = facts_of, give, remove
+  places.leave_queue, places.weigh = leave_queue, weigh
 
   -- How much is free.
   function places.free()
     local first = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
-    if first[2] and tonumber(first[2]) <= now then
+    if not first[1] then
+      return limit
+    end
+    if tonumber(first[2]) <= now then
       prune()
     end
     local extra = limit > 1 and redis.call('HGET', who, 'extra')
     return limit - redis.call('ZCARD', leases) - tonumber(extra or 0)
   end
 
-  -- Microseconds until the first lease ends.
+  -- Microseconds until the first place is free.
   function places.until_free()
     local first = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
     return first[2] and math.max(tonumber(first[2]) - now, 0) or 0
@@ -156,17 +109,18 @@ local function open_places(leases, queue, who, fence, limit)
         local last = redis.call('ZRANGE', queue, -1, -1, 'WITHSCORES')
         stands = math.max(now, tonumber(last[2] or 0) + 1)
       end
-      redis.call('ZADD', queue, text(stands), owner)
+      redis.call('ZADD', queue, stands, owner)
     end
     facts[SINCE], facts[STATE] = now, WAITS
-    keep(queue, now + TICKET)
-    note(owner, facts, now + TICKET)
+    redis.call('PEXPIRE', queue, TICKET / 1000)
+    redis.call('HSET', who, owner, cmsgpack.pack(facts))
+    redis.call('PEXPIRE', who, STAYS)
     return tonumber(stands)
   end
 
-  -- Gives what is free to those who are next, in turn. Returns whether `me` was among them.
+  -- Gives what is free to those who are next, in turn. Returns the fence of `me`, if it got one.
   function places.serve(me)
-    local free, served = places.free(), false
+    local free, mine = places.free()
     while free > 0 do
       local owner = redis.call('ZRANGE', queue, 0, 0)[1]
       local facts = owner and facts_of(owner)
@@ -174,18 +128,17 @@ local function open_places(leases, queue, who, fence, limit)
         break
       elseif owner == me then
         redis.call('ZREM', queue, owner)
-        give(owner, facts, HOLDS)
-        free, served = free - facts[WEIGHT], true
+        mine = give(owner, facts, HOLDS)
+        free = free - facts[WEIGHT]
       elseif facts and hears(facts) then
         redis.call('ZREM', queue, owner)
-        give(owner, facts, HANDED)
+        tell(facts, owner, text(give(owner, facts, HANDED)))
         free = free - facts[WEIGHT]
-        tell(facts, owner, text(facts[FENCE]))
       else
         leave_queue(owner)
       end
     end
-    return served
+    return mine
   end
 
   -- Wakes whoever is next, to try its luck; one that was patient for long is given the place.

@@ -45,6 +45,7 @@ class Places:
         self.keys = Keys.of(base)
         self.limit = limit
         self.terms = terms
+        self._held = (self.keys.leases, self.keys.who)
         self._limit = str(limit)
         self._fair = b"1" if fair else b"0"
         self._lasts = (
@@ -83,7 +84,7 @@ class Places:
 
     def renewing(self, owner: bytes, seconds: float) -> Command[int]:
         """Return the Command that has a lease begin anew; 0 says that it has ended."""
-        return RENEW(self.keys, (owner, micros(seconds)), int)
+        return RENEW(self._held, (owner, micros(seconds), self._limit), int)
 
     def downgrading(self, owner: bytes, weight: int) -> Command[int]:
         """Return the Command that makes a lease lighter; 0 says that it has ended."""
@@ -91,7 +92,7 @@ class Places:
 
     def proclaiming(self, owner: bytes, label: bytes) -> Command[int]:
         """Return the Command that has a holder shown otherwise; 0 says that its lease has ended."""
-        return PROCLAIM(self.keys, (owner, label), int)
+        return PROCLAIM(self._held, (owner, label), int)
 
     def releasing(self, owner: bytes) -> Command[int]:
         """Return the Command that ends a lease; 0 says that it has ended before."""
@@ -103,7 +104,7 @@ class Places:
 
     def holding(self, owner: bytes) -> Command[bool]:
         """Return the Command that tells whether a lease has not ended."""
-        return HELD(self.keys, (owner,), bool)
+        return HELD(self.keys[2:], (owner,), bool)
 
     def address(self, *, listen: bool) -> bytes | None:
         """Return the channel on which this process is told of its turn, if it listens there.

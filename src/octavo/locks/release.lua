@@ -2,29 +2,46 @@
 -- KEYS[1] leases: {base}:leases (sorted set)
 -- KEYS[2] queue: {base}:queue (sorted set)
 -- KEYS[3] who: {base}:who (hash)
--- KEYS[4] fence: {base}:fence (string)
 -- ARGV[1] owner: whose it is
 -- ARGV[2] limit: the weight that may be held at once
 -- ARGV[3] fair: 1 if nobody may be overtaken
 -- ARGV[4] gives_up: 1 for one who does not know whether it holds, waits or neither
 -- returns 1 if it held the lease until now, or else 0
--- @include places.lua
-local owner, gives_up = ARGV[1], ARGV[4] == '1'
-local places = open_places(KEYS[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[2]))
-local facts = places.facts_of(owner)
-local held = places.holds(owner, facts)
-if held and facts[SINCE] + facts[HOLD] > places.now and not gives_up then
-  facts[STATE], facts[DELAY] = KEPT, 0
-  facts[TTL] = facts[SINCE] + facts[HOLD] - places.now
-  places.lease(owner, facts)
+-- @include facts.lua
+local leases, queue, who = KEYS[1], KEYS[2], KEYS[3]
+local owner, limit, gives_up, now = ARGV[1], tonumber(ARGV[2]), ARGV[4] == '1', clock()
+local packed = redis.call('HGET', who, owner)
+local facts = packed and cmsgpack.unpack(packed)
+local held = holds(facts, now)
+local early = held and not gives_up and facts[SINCE] + facts[HOLD] > now
+if held and limit == 1 and not early and redis.call('EXISTS', queue) == 0 then
+  -- Nobody waits: most often. The rest is not even defined then.
+  redis.call('ZREM', leases, owner)
+  redis.call('HDEL', who, owner)
   return 1
+end
+
+-- @include places.lua
+-- How many are remembered who gave up before they were heard of, and for how many microseconds.
+local MOST_GONE, GONE_FOR = 100, 60e6
+local places = open_places(leases, queue, who, limit, now)
+if early then
+  facts[STATE], facts[TTL] = KEPT, facts[SINCE] + facts[HOLD] - now
+  begin(leases, who, limit, now, owner, facts)
 elseif held then
   places.remove(owner, facts)
 elseif facts and facts[STATE] == WAITS then
   places.leave_queue(owner)
 elseif not facts and gives_up then
   -- What it has sent may still be on its way: it is not to be given anything.
-  places.note(owner, { 0, 0, 0, 0, 0, places.now, '', '', GONE }, places.now + 60e6)
+  local known, gone = redis.call('HGET', who, 'gone'), { { owner, now } }
+  for _, other in ipairs(known and cmsgpack.unpack(known) or {}) do
+    if #gone < MOST_GONE and now - other[2] < GONE_FOR then
+      table.insert(gone, other)
+    end
+  end
+  redis.call('HSET', who, 'gone', cmsgpack.pack(gone))
+  redis.call('PEXPIRE', who, STAYS)
 end
 places.hand_over(ARGV[3] == '1')
 return held and 1 or 0

@@ -1,18 +1,17 @@
 -- renew.lua: have a lease begin anew, if it has not ended
 -- KEYS[1] leases: {base}:leases (sorted set)
--- KEYS[2] queue: {base}:queue (sorted set)
--- KEYS[3] who: {base}:who (hash)
--- KEYS[4] fence: {base}:fence (string)
+-- KEYS[2] who: {base}:who (hash)
 -- ARGV[1] owner: whose it is
 -- ARGV[2] ttl: microseconds that it lasts from now on
+-- ARGV[3] limit: the weight that may be held at once
 -- returns 1, or 0 if it has ended
--- @include places.lua
-local owner = ARGV[1]
-local places = open_places(KEYS[1], KEYS[2], KEYS[3], KEYS[4], 1)
-local facts = places.facts_of(owner)
-if not places.holds(owner, facts) then
+-- @include facts.lua
+local owner, now = ARGV[1], clock()
+local packed = redis.call('HGET', KEYS[2], owner)
+local facts = packed and cmsgpack.unpack(packed)
+if not holds(facts, now) then
   return 0
 end
 facts[TTL], facts[STATE] = tonumber(ARGV[2]), HOLDS
-places.lease(owner, facts)
+begin(KEYS[1], KEYS[2], tonumber(ARGV[3]), now, owner, facts)
 return 1

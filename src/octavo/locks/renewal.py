@@ -89,6 +89,13 @@ class Renewals:
                 grant.given_back = False
 
     async def _watch(self) -> None:
+        try:
+            await self._watch_on()
+        finally:
+            # Should somebody have cancelled it, the next lease starts it again.
+            self._watching = False
+
+    async def _watch_on(self) -> None:
         idle_since = clock.now()
         while True:
             self._signal = signal = Signal()

@@ -1,0 +1,51 @@
+-- facts.lua: what is known of a holder or waiter, and how a lease begins
+
+-- Where it stands in what is packed of it.
+local WEIGHT, TTL, DELAY, HOLD, FENCE = 1, 2, 3, 4, 5
+local SINCE, ADDRESS, LABEL, STATE, ENDS = 6, 7, 8, 9, 10
+-- HANDED was given what it waited for, and has not answered; KEPT was released before `min_hold`.
+local WAITS, HOLDS, HANDED, KEPT = 0, 1, 2, 3
+-- Microseconds for which something is kept for a waiter it was handed to; an hour.
+local CLAIM, HOUR = 2e6, 3600e6
+-- Milliseconds for which all is kept that was known, the last fence too: twice the longest ttl.
+local STAYS = 2 * 86400e3
+
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+-- Whether its lease has not ended.
+local function holds(facts, now)
+  return facts and (facts[STATE] == HOLDS or facts[STATE] == HANDED) and facts[ENDS] > now
+end
+
+-- Has a lease begin now. With the last fence (or false), it is a new one, with a fence of its own.
+local function begin(leases, who, limit, now, owner, facts, last)
+  local ends = now + (facts[STATE] == HANDED and math.min(facts[TTL], CLAIM) or facts[TTL])
+  local free_at = ends + (facts[STATE] == HOLDS and facts[DELAY] or 0)
+  facts[ENDS] = ends
+  redis.call('ZADD', leases, free_at, owner)
+  local at = math.ceil(free_at / 1000)
+  if limit == 1 or redis.call('PEXPIRETIME', leases) < at then
+    redis.call('PEXPIREAT', leases, at)
+  end
+  if last == nil then
+    redis.call('HSET', who, owner, cmsgpack.pack(facts))
+    redis.call('PEXPIRE', who, STAYS)
+    return
+  end
+  last = tonumber(last or 0)
+  facts[FENCE], facts[SINCE] = math.max(last + 1, now), now
+  redis.call('HSET', who, owner, cmsgpack.pack(facts), 'fence', text(facts[FENCE]))
+  if facts[WEIGHT] > 1 then
+    redis.call('HINCRBY', who, 'extra', facts[WEIGHT] - 1)
+  end
+  if now - last > HOUR then
+    redis.call('PEXPIRE', who, STAYS)
+  end
+end
