@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from octavo.cache import Local
     from octavo.engine.telemetry import Telemetry
     from octavo.engine.topology import Topology
+    from octavo.locks import Redlock
 
 __all__ = [
     "AccessDenied",
@@ -69,6 +70,7 @@ __all__ = [
     "OutOfMemory",
     "Pending",
     "PrecisionLost",
+    "Redlock",
     "ServerError",
     "Sync",
     "Unavailable",
@@ -91,6 +93,10 @@ def __getattr__(name: str) -> Any:
         from octavo.cache import Local  # noqa: PLC0415
 
         return Local
+    if name == "Redlock":
+        from octavo.locks import Redlock  # noqa: PLC0415
+
+        return Redlock
     raise AttributeError(f"module 'octavo' has no attribute {name!r}")
 
 

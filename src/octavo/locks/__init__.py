@@ -10,6 +10,7 @@ from octavo.locks.lease import Lease, Loss
 from octavo.locks.lock import Lock
 from octavo.locks.multilock import MultiLock
 from octavo.locks.options import HoldOptions
+from octavo.locks.redlock import Redlock
 from octavo.locks.rwlock import RWLock, Side
 from octavo.locks.semaphore import Semaphore
 
@@ -30,6 +31,7 @@ __all__ = [
     "Loss",
     "MultiLock",
     "RWLock",
+    "Redlock",
     "Semaphore",
     "Side",
     "Term",

@@ -1,0 +1,321 @@
+"""What independent servers grant to one owner, and how they are asked all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from contextvars import copy_context
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
+
+from msgspec.structs import replace
+
+from octavo.engine.command import Signal, WaitFor
+from octavo.engine.fork import mind_forks
+from octavo.engine.script import Script
+from octavo.errors import ConnectionLost
+from octavo.locks import clock
+from octavo.locks.acquiring import Ask
+from octavo.locks.grant import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from octavo.engine.command import Command, Engine
+    from octavo.locks.grant import Grant
+    from octavo.locks.places import Places
+
+    Step = Callable[["Server"], Coroutine[Any, Any, bool]]
+    Tell = Callable[["Server", bool | Exception], None]
+    Answers = dict["Server", bool | Exception]
+
+RAISE = Script(Path(__file__).with_name("redlock_fence.lua"), idempotent=True)
+
+_LINGER = 5.0
+"""Seconds for which a thread is kept that has nothing to do."""
+
+
+class _Vote(Ask):
+    """The way to a place on one server: it does not wait for a server that is down."""
+
+    def __init__(self, places: Places, owner: bytes) -> None:
+        super().__init__(places, 1)
+        self._owner = owner
+
+    def command(self, *, waits: bool = False, address: bytes | None = None) -> Command[list[int]]:
+        return _at_its_node(self._places, super().command(waits=waits, address=address))
+
+
+def _at_its_node(places: Places, command: Command[Any]) -> Command[Any]:
+    """Return the same command, for which a lost connection is an error at once."""
+    return replace(command, at=places.common.topology.node_of(places.keys))
+
+
+class _Tasks:
+    """Takes steps of flows at several servers at once: each in a task."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, server: Server, step: Step, tell: Tell) -> None:
+        """Begin a step; what comes of it is told."""
+
+        async def work() -> None:
+            try:
+                answer = await server.engine.drive("redlock", step, server)
+            except Exception as error:  # noqa: BLE001 - it is the answer
+                answer = error
+            tell(server, answer)
+
+        task = asyncio.create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Threads:
+    """Takes steps of flows at several servers at once: each in a thread, which is kept for more."""
+
+    def __init__(self) -> None:
+        self._idle: deque[SimpleQueue[Callable[[], None]]] = deque()
+        mind_forks(self)
+
+    def take(self, server: Server, step: Step, tell: Tell) -> None:
+        """Begin a step; what comes of it is told."""
+
+        def work() -> None:
+            try:
+                answer = server.engine.drive("redlock", step, server)
+            except Exception as error:  # noqa: BLE001 - it is the answer
+                answer = error
+            tell(server, answer)
+
+        todo = partial(copy_context().run, work)
+        try:
+            self._idle.pop().put(todo)
+        except IndexError:
+            # A daemon: what nobody waits for must not keep the interpreter from ending.
+            threading.Thread(target=self._work, args=(todo,), name="redlock", daemon=True).start()
+
+    def _work(self, todo: Callable[[], None]) -> None:
+        inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        while True:
+            todo()
+            self._idle.append(inbox)
+            try:
+                todo = inbox.get(timeout=_LINGER)
+            except Empty:
+                try:
+                    self._idle.remove(inbox)
+                except ValueError:  # it was taken in this very moment
+                    todo = inbox.get()
+                else:
+                    return
+
+    def after_fork(self) -> None:
+        """In a forked child: the threads are the parent's."""
+        self._idle.clear()
+
+
+class _Unanswered:
+    """When each question was asked that a server has not answered."""
+
+    def __init__(self) -> None:
+        self.asked: dict[object, float] = {}
+        mind_forks(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: nobody waits for the parent's answers."""
+        self.asked.clear()
+
+
+class Server:
+    """One of the servers.
+
+    Attributes:
+        engine: carries what is asked of it.
+        places: the lock there.
+        steps: where steps are taken there.
+    """
+
+    def __init__(self, engine: Engine, places: Places) -> None:
+        self.engine = engine
+        self.places = places
+        common = engine.common
+        steps: Callable[[], _Tasks | _Threads] = _Tasks if common.tasks else _Threads
+        self.steps = common.shared("locks.redlock.steps", steps)
+        self._unanswered = common.shared("locks.redlock.unanswered", _Unanswered)
+
+    def silent(self, patience: float) -> bool:
+        """Whether it has owed an answer for longer than that: it gets no more to do."""
+        since = clock.now() - patience
+        return any(asked < since for asked in list(self._unanswered.asked.values()))
+
+    async def vote(self, votes: Votes) -> bool:
+        """Grant the lock to an owner; return whether it was free."""
+        question = object()
+        self._unanswered.asked[question] = clock.now()
+        try:
+            grant = await _Vote(self.places, votes.owner).within(0.0)
+        finally:
+            del self._unanswered.asked[question]
+        if grant is None or votes.join(self, grant):
+            return grant is not None
+        await grant.give_back()
+        return False
+
+    async def raise_fence(self, owner: bytes, fence: int) -> bool:
+        """Have later grants get a greater fence; return whether the owner holds the lock."""
+        command = RAISE((self.places.keys.who,), (owner, str(fence)), bool)
+        return bool(await _at_its_node(self.places, command))
+
+
+async def poll(
+    servers: Iterable[Server], step: Step, patience: float, quorum: int | None = None
+) -> Answers:
+    """Take a step of a flow at several servers at once; return what came of it in time.
+
+    No server waits for another. A step that is late goes on by itself.
+
+    Args:
+        servers: where.
+        step: what.
+        patience: seconds to wait.
+        quorum: how many True are enough; when they are there, or out of reach, it waits for no
+            more. None waits for all.
+    """
+    asked = list(servers)
+    answers: Answers = {}
+    decided = Signal()
+
+    def tell(server: Server, answer: bool | Exception) -> None:  # noqa: FBT001
+        answers[server] = answer
+        said = list(answers.values())
+        left, yes = len(asked) - len(said), said.count(True)
+        if not left or (quorum is not None and not yes < quorum <= yes + left):
+            decided.set()
+
+    for server in asked:
+        server.steps.take(server, step, tell)
+    if asked:
+        await WaitFor(decided, patience)
+    return dict(answers)
+
+
+class Votes(Held):
+    """Grants of several servers to one owner: held as long as a quorum of them is.
+
+    Each is renewed by its server's client. A grant that comes late joins the others.
+    """
+
+    def __init__(self, lock: Places, key: bytes, servers: int, patience: float) -> None:
+        owner = os.urandom(16).hex().encode()
+        super().__init__(lock.name, key, owner, lock.terms.ttl)
+        self.since = clock.now()
+        self.patience = patience
+        self.quorum = servers // 2 + 1
+        self._servers = servers
+        self._grants: dict[Server, Grant] = {}
+        self._telling = threading.Lock()
+        mind_forks(self)
+
+    def join(self, server: Server, grant: Grant) -> bool:
+        """Count what a server has granted; return False if that comes too late."""
+        grant.name = f"{self.name} at {server.places.common.topology.target}"
+        grant.on_loss.append(_weakly(self._dwindle))
+        grant.tell = _weakly(self._tell)
+        self._grants[server] = grant
+        return self.ended is None
+
+    @property
+    def _counted(self) -> list[Grant]:
+        return [grant for grant in list(self._grants.values()) if grant.ended is None]
+
+    @property
+    def until(self) -> float:
+        """Until when a quorum of them is certain to be held."""
+        ends = sorted((grant.until for grant in self._counted), reverse=True)
+        return ends[self.quorum - 1] if len(ends) >= self.quorum else 0.0
+
+    def _dwindle(self) -> None:
+        if (left := len(self._counted)) < self.quorum:
+            self.lose(f"only {left} of {self._servers} servers grant it")
+
+    def _tell(self, _: Held) -> Any:
+        """Tell the user, when the first server's loss is told after it has come to that."""
+        if self.lost and self.tell is not None and self._telling.acquire(blocking=False):
+            return self.tell(self)
+        return None
+
+    def after_fork(self) -> None:
+        """In a forked child: it is the parent's."""
+        self.end("a forked child does not hold its parent's leases", lost=True)
+
+    async def agree(self) -> bool:
+        """Make the greatest fence that of all, and have a quorum know it; return whether it does.
+
+        See `octavo.locks.redlock`.
+        """
+        granted = dict(self._grants)
+        self.fence = newest = max(grant.fence for grant in granted.values())
+        behind = [server for server, grant in granted.items() if grant.fence < newest]
+        wanted = self.quorum - len(granted) + len(behind)
+        answers = await poll(
+            behind, lambda server: server.raise_fence(self.owner, newest), self.patience, wanted
+        )
+        return list(answers.values()).count(True) >= wanted
+
+    async def extend(self, seconds: float) -> None:
+        """Have a quorum of them last so long from now on, and with each renewal.
+
+        Raises:
+            LockLost: too many have ended.
+            ConnectionLost: too few servers have answered in time.
+        """
+
+        async def extend(server: Server) -> bool:
+            await self._grants[server].extend(seconds)
+            return True
+
+        answers = await poll(list(self._grants), extend, self.patience, self.quorum)
+        self.ttl = seconds
+        extended = list(answers.values()).count(True)
+        if self.ended:
+            raise self.error()
+        if extended < self.quorum:
+            raise ConnectionLost(
+                f"only {extended} of {self._servers} servers have extended the lease in time",
+                outcome="unknown",
+            )
+
+    async def give_back(self) -> bool:
+        """Release all of them; return whether a quorum was held until then.
+
+        A server that does not answer in time is told to by a step that goes on.
+        """
+        held = self.valid
+        self.end("it was released")
+        grants = dict(self._grants)
+        answers = await poll(grants, lambda server: grants[server].give_back(), self.patience)
+        refused = list(answers.values()).count(False)
+        return held and len(grants) - refused >= self.quorum
+
+    def holding(self) -> Command[bool]:
+        """Refuse: no server knows."""
+        raise TypeError("a Redlock cannot guard a batch: no server knows if the others grant it")
+
+
+def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call of the method that does nothing once its object is gone."""
+    # What is dropped must go at once, not when cycles are looked for: until then it is renewed.
+    reference = WeakMethod(method)
+
+    def call(*args: object) -> Any:
+        bound = reference()
+        return None if bound is None else bound(*args)
+
+    return call
