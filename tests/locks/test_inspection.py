@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 import octavo
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from tests.fix_servers import Server
 
 NASTY = ["a:b", "{x}", "100%", "%7B", "a.b", "é", "*?[", "line\nfeed", "a}b:{c"]
-
-GONE = msgspec.msgpack.encode([0, 0, 0, 0, 0, 1, "", "", -1])
 
 
 @pytest.fixture
@@ -130,13 +127,36 @@ def test_other_prefixes_and_other_keys_are_left_out(
         assert locks.list() == []
         assert [info.name for info in connect(server.url, prefix=f"{prefix}-2").locks.list()]
         held.release()
-    for key in ("lock:x:who", "lock:{}:who", "lock:{x}y:who", "cache:{x}:who", "lock:{x}.:who"):
+    for key in (
+        "lock:x:leases",
+        "lock:{}:queue",
+        "lock:{x}y:leases",
+        "cache:{x}:leases",
+        "lock:{x}.:leases",
+        "barrier:{x}:leases",
+        "lock:{x}:lost",
+    ):
         name = f"{prefix}:{key}"
-        server.node_of(name).cli("HSET", name, "limit", 1)
-    server.node_of(f"{prefix}:lock:{{x}}:who").cli("SET", f"{prefix}:lock:{{x}}:who", "text")
-    # What is left for a minute of somebody who gave up.
-    server.node_of(f"{prefix}:lock:{{y}}:who").cli("HSET", f"{prefix}:lock:{{y}}:who", "o", GONE)
+        server.node_of(name).cli("ZADD", name, 9e15, "somebody")
+    for key in ("lock:{text}:leases", "lock:{text}:queue"):
+        server.node_of(f"{prefix}:{key}").cli("SET", f"{prefix}:{key}", "text")
+    # What is left of a lease that has run out, while another of the semaphore goes on.
+    server.node_of(f"{prefix}:lock:{{old}}:leases").cli(
+        "ZADD", f"{prefix}:lock:{{old}}:leases", 1, "o"
+    )
     assert locks.list() == []
+
+
+def test_what_nobody_holds_is_listed_if_somebody_waits(
+    locks: Any, user: Octavo[Sync], server: Server, prefix: str
+) -> None:
+    lease = user.lock("x").acquire()
+    leases = f"{prefix}:lock:{{x}}:leases"
+    with waiting(user.lock("x").acquire, locks, "x", lambda got: got.release()):
+        server.node_of(leases).cli("DEL", leases)
+        (info,) = locks.list()
+        assert (info.name, info.waiting, info.holders) == ("x", 1, ())
+        lease.release()
 
 
 def test_who_waits_is_told_in_order(locks: Any, user: Octavo[Sync]) -> None:

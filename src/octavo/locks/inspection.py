@@ -58,12 +58,16 @@ class Locks(Job[M]):
         """
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a str, not {prefix!r}")
-        pattern = literal(f"{self._prefix}:".encode()) + b"*:leases"
-        keys = await scan(self._common, pattern, b"zset")
-        parsed = [parts for key in keys if (parts := parse_key(self._prefix, key)) is not None]
+        # Leases and queues; a lock may have either without the other.
+        pattern = literal(f"{self._prefix}:".encode()) + b"*:[lq]*"
+        found = {
+            parts._replace(field="")
+            for key in await scan(self._common, pattern, b"zset")
+            if (parts := parse_key(self._prefix, key))
+        }
         looks = [
             self._info(parts.name, parts.job, parts.tag)
-            for parts in sorted(parsed, key=lambda parts: (parts.name, parts.job, parts.tag or ""))
+            for parts in sorted(found, key=lambda parts: (parts.name, parts.job, parts.tag or ""))
             if parts.job in _KINDS and parts.name.startswith(prefix)
         ]
         infos: builtins.list[LockInfo] = []
