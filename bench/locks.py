@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 TASKS = 50
 COMPARISONS = 10
+"""As many as could have 45 seconds between them; the tables take longer."""
 COUNTED = 5
 """The pairs of a thread, or the rounds of all tasks, by which the cost of one is counted."""
 KINDS: tuple[Kind, ...] = ("threads", "processes")

@@ -166,8 +166,8 @@ async def _hold(name: str, place: Place, orders: Connection) -> None:
         pairs = [locks(f"{name}:{number}".replace(" ", "-")) for number in range(renewer.leases)]
         for pair in pairs:
             await settled(pair.acquire())
-        # The first renewal may find leases of all ages; the watch begins between two others.
-        await asyncio.sleep(renewer.interval * 1.5)
+        # The first renewals find leases of all ages; the watch begins between two later ones.
+        await asyncio.sleep((TTL // renewer.interval + 0.5) * renewer.interval)
         orders.send("held")
         seconds, before = orders.recv(), process_time()
         await asyncio.sleep(seconds)

@@ -53,7 +53,7 @@ class Burst:
     @property
     def fairness(self) -> float:
         """The least of these as a part of the most."""
-        return min(self.counts) / max(self.counts)
+        return min(self.counts) / (max(self.counts) or 1.0)
 
     @property
     def violations(self) -> int:
@@ -69,7 +69,7 @@ def waiting(place: Place, kind: Kind, *, quick: bool) -> list[Table]:
 
 def hand_off(crew: Crew, *, quick: bool) -> Table:
     """Release a lock that one other worker waits for, until that one has it."""
-    rounds, seconds = (2, 0.25) if quick else (10, 0.35)
+    rounds, seconds = (2, 0.2) if quick else (10, 0.35)
     done = _in_turns(crew, WAITING, rounds, partial(_hand_offs, crew, seconds))
     limit = done[TOKEN]
     if isinstance(limit, str):
@@ -92,17 +92,19 @@ def contention(crew: Crew, *, quick: bool) -> Table:
         name: statistics.median(sum(burst.counts) for burst in theirs)
         for name, theirs in bursts.items()
     }
-    best = max(
+    sound = (
         rates[name]
         for name, theirs in bursts.items()
         if name not in {TOKEN, *OURS} and not any(burst.violations for burst in theirs)
     )
+    best = max(sound, default=0.0)
     rows = [
         (name, *[""] * 5, theirs)
         if isinstance(theirs, str)
         else _contention_row(name, theirs, rates[name], best)
         for name, theirs in done.items()
     ]
+    rows += [(name, *[""] * 5, "too slow for a quick run") for name in WAITING if name not in done]
     header = ("contender", "sections/s", "of each", "fairness", "longest wait", "violations", "bar")
     return Table(
         f"contention of {WORKERS} {crew.kind}, {HOLD * 1e3:.0f} ms held (at most {1 / HOLD:.0f}/s)",
