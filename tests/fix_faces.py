@@ -107,7 +107,8 @@ class AsyncFace(Face):
     def finish(self, value: Any) -> Any:
         if inspect.iscoroutine(value):
             return self._loop.run(value)
-        return _Entered(value, self._loop) if hasattr(value, "__aenter__") else value
+        scope = hasattr(value, "__aenter__") and not isinstance(value, Job)
+        return _Entered(value, self._loop) if scope else value
 
     def iterate(self, job: Any) -> Iterator[Any]:
         items: AsyncIterator[Any] = aiter(job)
@@ -159,6 +160,8 @@ class Uniform:
 
     def _call(self, function: Callable[..., Any], name: str, /, *args: Any, **kwargs: Any) -> Any:
         value = self._face.finish(function(*args, **kwargs))
+        if getattr(function, "__octavo__", None) == "flow":
+            return self._wrap(value, lambda _: value)  # what it has acquired, it has once
         return self._wrap(value, lambda of: getattr(of, name)(*args, **kwargs))
 
     def _wrap(self, value: Any, again: Callable[[Any], Any]) -> Any:
