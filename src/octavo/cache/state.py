@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from octavo.cache.reading import Kind
     from octavo.cache.records import Local
     from octavo.engine.command import Common
-    from octavo.engine.topology import Endpoint
     from octavo.engine.links import Link
+    from octavo.engine.topology import Endpoint
     from octavo.errors import OctavoError
 
 OUT_OF_REACH = (ConnectionLost, Unavailable)

@@ -23,19 +23,16 @@ local facts = {
   0, now, ARGV[11], ARGV[8], HOLDS, 0,
 }
 local known = redis.call('HMGET', who, owner, 'fence', 'limit', 'gone')
-if known[3] and tonumber(known[3]) ~= limit then
-  return redis.error_reply('MISMATCH limit is ' .. known[3] .. ' while it is used, not ' .. limit)
-end
 for _, gone in ipairs(known[4] and cmsgpack.unpack(known[4]) or {}) do
   if gone[1] == owner then
     return { -1 }
   end
 end
-if limit > 1 and not known[3] then
-  redis.call('HSET', who, 'limit', limit)
-end
 if not known[1] and redis.call('EXISTS', leases, queue) == 0 then
   -- Nobody holds any of it, nobody waits: most often. The rest is not even defined then.
+  if limit > 1 then
+    redis.call('HDEL', who, 'extra')
+  end
   begin(leases, who, limit, now, owner, facts, known[2])
   return { 1, facts[FENCE] }
 end
@@ -43,6 +40,14 @@ end
 -- @include places.lua
 local fair, waits, order = ARGV[7] == '1', ARGV[9] == '1', tonumber(ARGV[10])
 local mine = known[1] and cmsgpack.unpack(known[1])
+local used = tonumber(known[3] or limit)
+if used ~= limit then
+  -- It holds for as long as it is used.
+  open_places(leases, queue, who, used, now).free()
+  if redis.call('EXISTS', leases, queue) > 0 then
+    return redis.error_reply('MISMATCH limit is ' .. used .. ' while it is used, not ' .. limit)
+  end
+end
 if holds(mine, now) then
   -- Asked again, or it was handed over.
   mine[STATE] = HOLDS

@@ -107,7 +107,8 @@ class Ask:
         lasts = min(self._places.terms.ttl, CLAIM)
         # It was handed over after the last question was asked: that is what is certain.
         grant = self._grant(int(letter), self._asked, lasts)
-        return grant if grant.until - clock.now() > lasts / 2 else None
+        # What will not be renewed has to be confirmed, to last for its ttl.
+        return grant if grant.due < inf and grant.until - clock.now() > lasts / 2 else None
 
     async def _ask(
         self, *, waits: bool, address: bytes | None = None, sure: bool = False

@@ -6,8 +6,10 @@
 -- returns limit less what is held
 -- @include facts.lua
 -- @include places.lua
-local limit = redis.call('HGET', KEYS[3], 'limit')
-if limit and tonumber(limit) ~= tonumber(ARGV[1]) then
-  return redis.error_reply('MISMATCH limit is ' .. limit .. ' while it is used, not ' .. ARGV[1])
+local limit = tonumber(ARGV[1])
+local used = tonumber(redis.call('HGET', KEYS[3], 'limit') or limit)
+local free = open_places(KEYS[1], KEYS[2], KEYS[3], used, clock()).free()
+if used == limit or redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then
+  return free + limit - used
 end
-return open_places(KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[1]), clock()).free()
+return redis.error_reply('MISMATCH limit is ' .. used .. ' while it is used, not ' .. limit)

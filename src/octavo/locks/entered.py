@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,33 +16,55 @@ if TYPE_CHECKING:
     from octavo.locks.lease import Lease
 
     Spot = tuple[bytes, object]
+    # A block `with lock:` has nothing else that keeps its lease; a lease that somebody was given
+    # and has dropped is to end.
+    Entry = tuple[weakref.ref[Lease[Any]], Lease[Any] | None]
 
 
 class Entered:
     """The leases that each thread or task of a client is inside of, by key, the last one last."""
 
     def __init__(self, *, tasks: bool) -> None:
-        self._here = asyncio.current_task if tasks else threading.get_ident
-        self._leases: dict[Spot, list[Lease[Any]]] = {}
+        self._tasks = tasks
+        self._local = threading.local()
+        self._entries: dict[Spot, list[Entry]] = {}
+
+    def _here(self) -> object:
+        if self._tasks:
+            return asyncio.current_task()
+        # Not its number, which another thread has after its end.
+        token: object = getattr(self._local, "token", None)
+        if token is None:
+            token = self._local.token = object()
+        return token
 
     def last(self, key: bytes) -> Lease[Any] | None:
-        """Return the lease that this thread or task entered last."""
-        leases = self._leases.get((key, self._here())) if self._leases else None
-        return leases[-1] if leases else None
+        """Return the lease that this thread or task entered last, of those that are still there."""
+        if not self._entries:
+            return None
+        for reference, _ in reversed(self._entries.get((key, self._here()), ())):
+            if (lease := reference()) is not None:
+                return lease
+        return None
 
-    def enter(self, key: bytes, lease: Lease[Any]) -> Spot:
-        """Note that this thread or task is inside; return what `leave` takes."""
+    def enter(self, key: bytes, lease: Lease[Any], *, keep: bool) -> Spot:
+        """Note that this thread or task is inside; return what `leave` takes.
+
+        Args:
+            key: what tells apart what is held.
+            lease: the lease.
+            keep: whether nobody else has the lease.
+        """
         spot = key, self._here()
-        self._leases.setdefault(spot, []).append(lease)
+        entry = weakref.ref(lease), lease if keep else None
+        self._entries.setdefault(spot, []).append(entry)
         return spot
 
     def leave(self, spot: Spot, lease: Lease[Any]) -> None:
         """Note that it is not inside any more."""
-        leases = self._leases.get(spot, [])
-        if lease in leases:
-            leases.remove(lease)
-        if not leases:
-            self._leases.pop(spot, None)
+        left = [entry for entry in self._entries.pop(spot, ()) if entry[0]() not in (lease, None)]
+        if left:
+            self._entries[spot] = left
 
 
 def entered_of(common: Common) -> Entered:

@@ -7,8 +7,9 @@ local SINCE, ADDRESS, LABEL, STATE, ENDS = 6, 7, 8, 9, 10
 local WAITS, HOLDS, HANDED, KEPT = 0, 1, 2, 3
 -- Microseconds for which something is kept for a waiter it was handed to; an hour.
 local CLAIM, HOUR = 2e6, 3600e6
--- Milliseconds for which all is kept that was known, the last fence too: twice the longest ttl.
-local STAYS = 2 * 86400e3
+-- Milliseconds for which all is kept that was known, the last fence too: an hour or two longer than
+-- the longest ttl and the longest delay together.
+local STAYS = 50 * 3600e3
 
 local function clock()
   local time = redis.call('TIME')
@@ -30,10 +31,7 @@ local function begin(leases, who, limit, now, owner, facts, last)
   local free_at = ends + (facts[STATE] == HOLDS and facts[DELAY] or 0)
   facts[ENDS] = ends
   redis.call('ZADD', leases, free_at, owner)
-  local at = math.ceil(free_at / 1000)
-  if limit == 1 or redis.call('PEXPIRETIME', leases) < at then
-    redis.call('PEXPIREAT', leases, at)
-  end
+  redis.call('PEXPIRE', leases, STAYS)
   if last == nil then
     redis.call('HSET', who, owner, cmsgpack.pack(facts))
     redis.call('PEXPIRE', who, STAYS)
@@ -41,7 +39,7 @@ local function begin(leases, who, limit, now, owner, facts, last)
   end
   last = tonumber(last or 0)
   facts[FENCE], facts[SINCE] = math.max(last + 1, now), now
-  redis.call('HSET', who, owner, cmsgpack.pack(facts), 'fence', text(facts[FENCE]))
+  redis.call('HSET', who, owner, cmsgpack.pack(facts), 'fence', text(facts[FENCE]), 'limit', limit)
   if facts[WEIGHT] > 1 then
     redis.call('HINCRBY', who, 'extra', facts[WEIGHT] - 1)
   end

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
 
 from octavo.engine.command import Signal
 from octavo.errors import ConnectionLost, LockLost, OctavoError
@@ -141,6 +142,7 @@ class Grant(Held):
         self.renewing = False
         self.keeper: Renewals | None = None
         self.given_back: bool | None = None
+        self._asked_back = False
         self._until = 0.0
 
     @property
@@ -163,10 +165,18 @@ class Grant(Held):
 
     async def extend(self, seconds: float) -> None:
         """Have it last so long from now on, and with each renewal, or raise `LockLost`."""
+        before, overlaps = self.ttl, self.renewing
+        # Nothing is believed to last longer than what is sent meanwhile may have made of it.
+        self.ttl, self.renewing = min(before, seconds), True
         asked = clock.now()
-        self._confirm(await self.places.renewing(self.owner, seconds))
+        try:
+            self._confirm(await self.places.renewing(self.owner, seconds))
+        finally:
+            self.renewing = overlaps
+        self.renewed(asked, min(before, seconds) if overlaps else seconds)
         self.ttl = seconds
-        self.renewed(asked, seconds)
+        if overlaps:
+            self.due = asked
         if self.keeper is not None:
             self.keeper.hurry(self)
 
@@ -199,18 +209,37 @@ class Grant(Held):
         if self.keeper is not None:
             self.keeper.forget(self)
         self.end("it was released")
+        again, self._asked_back = self._asked_back, True
         try:
             held = await self.places.releasing(self.owner)
         except ConnectionLost as lost:
             if lost.outcome == "not_sent":
+                self._asked_back = again
                 raise
-            # The reply was lost. If this finds nothing any more, the first has done it.
-            await self.places.giving_up(self.owner)
-            held = True
+            again, held = True, await self.places.giving_up(self.owner)
         except OctavoError:
             raise
         except BaseException:
             await self.places.giving_up(self.owner)
+            self.given_back = not self.lost
             raise
-        self.given_back = bool(held) and not self.lost
+        # If this is not the first try, and finds nothing, another one has done it.
+        if not held and not again and not self.lost:
+            self.ended = None
+            self.lose("the server says that it had ended")
+            if self.keeper is not None:
+                await self.keeper.tell(self)
+        self.given_back = not self.lost
         return self.given_back
+
+
+def weakly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call of the method that does nothing once its object is gone."""
+    # What is dropped must go at once, not when cycles are looked for: until then it is renewed.
+    reference = WeakMethod(method)
+
+    def call(*args: object) -> Any:
+        bound = reference()
+        return None if bound is None else bound(*args)
+
+    return call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from octavo.engine.command import Job, M
 from octavo.errors import LockTimeout, WouldDeadlock
@@ -100,8 +100,9 @@ class Holdable(Job[M]):
 
     def __enter__(self: Holdable[Sync]) -> Lease[Sync]:
         """Wait for a lease, and hold it until the end of the block."""
-        lease = self._drive("lock.acquire", self._within, self._weight, None)
-        return cast("Lease[Sync]", lease).__enter__()
+        lease: Lease[Sync] = self._drive("lock.acquire", self._within, self._weight, None)
+        lease.enter(keep=True)
+        return lease
 
     def __exit__(
         self: Holdable[Sync],
@@ -114,8 +115,10 @@ class Holdable(Job[M]):
 
     async def __aenter__(self: Holdable[Async]) -> Lease[Async]:
         """Wait for a lease, and hold it until the end of the block."""
-        lease = await self._drive("lock.acquire", self._within, self._weight, None)
-        return await cast("Lease[Async]", lease).__aenter__()
+        lease: Lease[Async] = await self._drive("lock.acquire", self._within, self._weight, None)
+        await lease.__aenter__()
+        lease.enter(keep=True)
+        return lease
 
     async def __aexit__(
         self: Holdable[Async],

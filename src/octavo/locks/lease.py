@@ -52,17 +52,21 @@ class _Body:
         self._task = task
         self._cancelling = task.cancelling()
         self._cancelled = False
-        self.over = False
+        self._over = False
 
     def cancel(self) -> None:
-        """Cancel it, once."""
-        if not self.over:
+        """Have it cancelled, unless it ends by itself before anything else happens."""
+        # Whoever finds the loss out may be the task itself, or another thread.
+        self._task.get_loop().call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if not (self._over or self._cancelled):
             self._cancelled = True
             self._task.cancel()
 
     def leave(self, error: BaseException | None) -> bool:
         """End; return whether the error is no other's than our own cancellation."""
-        self.over = True
+        self._over = True
         if not self._cancelled:
             return False
         ours = self._task.uncancel() <= self._cancelling
@@ -198,10 +202,11 @@ class Lease(Job[M]):
         self._grant.lose("the server says that it has ended")
         return self._grant.error()
 
-    def enter(self) -> None:
+    def enter(self, *, keep: bool = False) -> None:
         """Note that this thread or task is inside of it."""
-        if self._spot is None:
-            self._spot = entered_of(self._common).enter(self._grant.key, self)
+        if self._spot is not None:
+            entered_of(self._common).leave(self._spot, self)
+        self._spot = entered_of(self._common).enter(self._grant.key, self, keep=keep)
 
     def __enter__(self: Lease[Sync]) -> Lease[Sync]:
         """Hold it until the end of the block."""
@@ -246,7 +251,10 @@ class Lease(Job[M]):
         Raises:
             LockLost: it was lost, and the block did not end in an error of its own.
         """
-        cancelled = self._body is not None and self._body.leave(error)
+        cancelled = False
+        if (body := self._body) is not None:
+            cancelled = body.leave(error)
+            self._grant.on_loss.remove(body.cancel)
         try:
             held = await self.release()
         except OctavoError as unreleased:

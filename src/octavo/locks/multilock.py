@@ -8,7 +8,7 @@ from octavo.engine.checks import flag, several
 from octavo.engine.command import M, flow
 from octavo.locks import clock
 from octavo.locks.acquiring import Ask, all_at_once, give_back_all
-from octavo.locks.grant import Grant, Held
+from octavo.locks.grant import Grant, Held, weakly
 from octavo.locks.holdable import Holdable
 from octavo.locks.options import check_terms
 from octavo.locks.places import Places
@@ -30,11 +30,18 @@ class Grants(Held):
         self.fence = max(grant.fence for grant in grants)
         self.weight = len(grants)
         self.since = min(grant.since for grant in grants)
+        self._untold = True
         for grant in grants:
-            grant.on_loss.append(self._losing(grant))
+            grant.on_loss.append(weakly(self._lose_with_one))
+            grant.tell = weakly(self._tell)
 
-    def _losing(self, grant: Grant) -> Callable[[], None]:
-        return lambda: self.lose(f"as for {grant.name!r}, {grant.ended}")
+    def _lose_with_one(self) -> None:
+        names = ", ".join(repr(grant.name) for grant in self.grants if grant.lost)
+        self.lose(f"{names} was lost")
+
+    def _tell(self, _: Held) -> object:
+        tell, self._untold = self._untold and self.tell, False
+        return tell(self) if tell else None
 
     @property
     def until(self) -> float:

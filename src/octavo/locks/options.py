@@ -80,8 +80,8 @@ def check_terms(
         lasts,
         flag("renew", renew),
         longest,
-        millis("min_hold", min_hold, least=0) / 1000,
-        millis("lock_delay", lock_delay, least=0) / 1000,
+        _pause("min_hold", min_hold),
+        _pause("lock_delay", lock_delay),
         None if sync is None else whole("sync", sync, 1, 100),
         millis("sync_timeout", sync_timeout) / 1000,
         on_lost,
@@ -93,6 +93,13 @@ def lease_seconds(parameter: str, value: Seconds) -> float:
     lasts = millis(parameter, value)
     if not _LEAST_TTL <= lasts <= _MOST_TTL:
         raise ValueError(f"{parameter} must be 10 ms to 24 hours, not {value!r}")
+    return lasts / 1000
+
+
+def _pause(parameter: str, value: Seconds) -> float:
+    lasts = millis(parameter, value, least=0)
+    if lasts > _MOST_TTL:
+        raise ValueError(f"{parameter} must be at most 24 hours, not {value!r}")
     return lasts / 1000
 
 

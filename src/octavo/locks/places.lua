@@ -24,22 +24,15 @@ local function open_places(leases, queue, who, limit, now)
     return facts[FENCE]
   end
 
-  local function forget(owner)
-    redis.call('HDEL', who, owner)
-    if limit > 1 and redis.call('EXISTS', leases, queue) == 0 then
-      redis.call('HDEL', who, 'limit', 'extra')
-    end
-  end
-
   local function leave_queue(owner)
     redis.call('ZREM', queue, owner)
-    forget(owner)
+    redis.call('HDEL', who, owner)
   end
 
   local function remove(owner, facts)
     redis.call('ZREM', leases, owner)
     weigh(facts and 1 - facts[WEIGHT] or 0)
-    forget(owner)
+    redis.call('HDEL', who, owner)
   end
 
   local function tell(facts, owner, what)
@@ -84,11 +77,10 @@ local function open_places(leases, queue, who, limit, now)
   -- How much is free.
   function places.free()
     local first = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
-    if not first[1] then
-      return limit
-    end
-    if tonumber(first[2]) <= now then
+    if first[1] and tonumber(first[2]) <= now then
       prune()
+    elseif not first[1] and limit > 1 then
+      redis.call('HDEL', who, 'extra')
     end
     local extra = limit > 1 and redis.call('HGET', who, 'extra')
     return limit - redis.call('ZCARD', leases) - tonumber(extra or 0)

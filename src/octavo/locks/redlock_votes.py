@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
-from weakref import WeakMethod
 
 from msgspec.structs import replace
 
@@ -21,7 +20,7 @@ from octavo.engine.script import Script
 from octavo.errors import ConnectionLost
 from octavo.locks import clock
 from octavo.locks.acquiring import Ask
-from octavo.locks.grant import Held
+from octavo.locks.grant import Held, weakly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -220,14 +219,15 @@ class Votes(Held):
         self.quorum = servers // 2 + 1
         self._servers = servers
         self._grants: dict[Server, Grant] = {}
+        self._held = False
         self._telling = threading.Lock()
         mind_forks(self)
 
     def join(self, server: Server, grant: Grant) -> bool:
         """Count what a server has granted; return False if that comes too late."""
         grant.name = f"{self.name} at {server.places.common.topology.target}"
-        grant.on_loss.append(_weakly(self._dwindle))
-        grant.tell = _weakly(self._tell)
+        grant.on_loss.append(weakly(self._dwindle))
+        grant.tell = weakly(self._tell)
         self._grants[server] = grant
         return self.ended is None
 
@@ -297,25 +297,14 @@ class Votes(Held):
 
         A server that does not answer in time is told to by a step that goes on.
         """
-        held = self.valid
-        self.end("it was released")
+        if self.ended is None:
+            self._held = self.valid
+            self.end("it was released")
         grants = dict(self._grants)
         answers = await poll(grants, lambda server: grants[server].give_back(), self.patience)
         refused = list(answers.values()).count(False)
-        return held and len(grants) - refused >= self.quorum
+        return self._held and len(grants) - refused >= self.quorum
 
     def holding(self) -> Command[bool]:
         """Refuse: no server knows."""
         raise TypeError("a Redlock cannot guard a batch: no server knows if the others grant it")
-
-
-def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a call of the method that does nothing once its object is gone."""
-    # What is dropped must go at once, not when cycles are looked for: until then it is renewed.
-    reference = WeakMethod(method)
-
-    def call(*args: object) -> Any:
-        bound = reference()
-        return None if bound is None else bound(*args)
-
-    return call

@@ -11,6 +11,7 @@ import logging
 import threading
 import weakref
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -85,7 +86,7 @@ class Renewals:
         held, self._held = self._held, {}
         for each in held.values():
             if (grant := each()) is not None:
-                grant.end("a forked child does not hold its parent's leases", lost=True)
+                grant.lose("a forked child does not hold its parent's leases")
                 grant.given_back = False
 
     async def _watch(self) -> None:
@@ -98,7 +99,9 @@ class Renewals:
     async def _watch_on(self) -> None:
         idle_since = clock.now()
         while True:
+            # In this order: whoever comes from here on sets the new signal.
             self._signal = signal = Signal()
+            self._wakes = inf
             now = clock.now()
             due, lost = self._look(now)
             for grants in due:
@@ -107,7 +110,7 @@ class Renewals:
                 except Exception as error:  # noqa: BLE001 - the client may be closed
                     self._put_off(grants, error)
             for grant in lost:
-                await self._tell(grant)
+                await self.tell(grant)
             if self._held:
                 idle_since = now
             elif now - idle_since >= _LINGER:
@@ -181,7 +184,7 @@ class Renewals:
                 self._put_off([grant], reply)
             elif reply:
                 grant.renewing = False
-                grant.renewed(asked, lasts)
+                grant.renewed(asked, min(lasts, grant.ttl))
             else:
                 grant.lose("the server says that it has ended")
         self._signal.set()
@@ -194,7 +197,8 @@ class Renewals:
             grant.due = now + min(grant.ttl / 10, 1.0)
         self._signal.set()
 
-    async def _tell(self, grant: Grant) -> None:
+    async def tell(self, grant: Grant) -> None:
+        """Tell the user that a lease is lost: a step of flows."""
         log.warning("octavo: %s", grant.error())
         if grant.tell is not None:
             try:

@@ -44,11 +44,7 @@ class Side(Holdable[M]):
 
     @flow
     async def try_acquire(self) -> Lease[M] | None:
-        """Return a lease if there is a place now, or None. One round trip.
-
-        Raises:
-            WouldDeadlock: the caller is inside of the readers' side, and wants to write.
-        """
+        """Return a lease if there is a place now, or None. One round trip."""
         return await self._try(self._weight)
 
 
