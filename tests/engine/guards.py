@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 HOLDS = Script(SCRIPTS / "holds.lua", idempotent=True)
 FAULT = Script(SCRIPTS / "fault.lua")
+SILENT = Script(SCRIPTS / "silent.lua")
 COMES_BACK = Script(SCRIPTS / "comes_back.lua")
 
 

@@ -17,7 +17,7 @@ from octavo.engine.guard import Guard
 from octavo.engine.keys import slot
 from octavo.testing.servers import Standalone
 from octavo.testing.waiting import wait_until
-from tests.engine.guards import COMES_BACK, FAULT, Gone, Holds
+from tests.engine.guards import COMES_BACK, FAULT, SILENT, Gone, Holds
 from tests.engine.lab import (
     READ,
     REFUSE,
@@ -131,6 +131,14 @@ def test_a_script_replies_as_it_does_outside(everywhere: Any) -> None:
     with everywhere.batch(guard=held(everywhere)) as batch:
         inside = Lab(batch).send(SHAPES((lab.key("{g}inside"),), (), same))
     assert inside.result() == alone
+
+
+def test_a_script_that_says_nothing_hides_no_other(everywhere: Any) -> None:
+    with everywhere.batch(guard=held(everywhere)) as batch:
+        lab = Lab(batch)
+        silent = [lab.send(SILENT((lab.key("{g}n"),), (), same)) for _ in range(2)]
+        behind = lab.get("{g}n")
+    assert [one.result() for one in (*silent, behind)] == [None, None, b"2"]
 
 
 FAILING: dict[str, Callable[[Any, Any], Any]] = {
@@ -247,6 +255,21 @@ def test_nothing_is_written_and_its_error_is_raised_as_it_is(
     assert str(caught.value) == f"not mine [operation=batch key={guard.key.decode()}]"
 
 
+def test_its_error_is_that_of_what_would_not_have_been_sent_or_have_recovered_too(
+    client: Any,
+) -> None:
+    guard = held(client, "{g}nobody's")
+    pending: list[Any] = []
+    with pytest.raises(Gone), client.batch(guard=guard) as batch:
+        lab = Lab(batch)
+        pending += [
+            lab.add("{g}n"),
+            lab.send(command("INCR", lab.key("{g}n"), recover=lambda _: "recovered")),
+            lab.send(answer("local")),
+        ]
+    assert [one.exception() for one in pending] == [guard.error] * 3
+
+
 def test_its_error_is_raised_whether_those_of_operations_are_or_not(client: Any) -> None:
     guard = held(client, "{g}nobody's")
     with pytest.raises(Gone), client.batch(guard=guard, raise_on_error=False) as batch:
@@ -294,18 +317,19 @@ def test_a_guard_needs_two_methods_and_no_base_class(client: Any) -> None:
     assert isinstance(held(client), Guard)
 
 
-@pytest.mark.parametrize("cold", [False, True], ids=["commands", "a cold cache"])
+@pytest.mark.parametrize("there", ["a command", "a cold cache", "a command behind a cold cache"])
 def test_keys_in_another_slot_are_refused_before_anything_is_sent(
-    client: Any, proxy: WireProxy, cold: bool
+    client: Any, proxy: WireProxy, there: str
 ) -> None:
     with (
         pytest.raises(ValueError, match=r"one slot, which .*: give the objects the same tag="),
         client.batch(guard=held(client)) as batch,
     ):
         Lab(batch).add("{g}n")
-        if cold:
-            batch.cache("x", ttl=60).set("k", "v")
-        else:
+        if "cache" in there:
+            tag = "g" if "behind" in there else None
+            batch.cache("x", ttl=60, tag=tag).set("k", "v")
+        if "command" in there:
             Lab(batch).bump("{another}n")
     assert not proxy.commands
 
@@ -503,6 +527,18 @@ def test_a_follow_up_does_not_run_once_the_guard_does_not_hold(
     assert [pending[0].exception(), pending[2].exception()] == [caught.value] * 2
     assert lab_of(client).get("{g}n") == b"3"
     assert proxy.commands.keys() <= {"EVAL", "EVALSHA", "GET"}
+
+
+def test_a_guard_is_asked_again_how_to_check_it_before_follow_ups(client: Any) -> None:
+    guard = held(client)
+
+    def then(_: object) -> Any:
+        guard.value = "changed meanwhile"
+        return command("INCR", lab_of(client).key("{g}n"))
+
+    with pytest.raises(Gone), client.batch(guard=guard) as batch:
+        Lab(batch).send(command("INCR", Lab(batch).key("{g}n"), then=then))
+    assert lab_of(client).get("{g}n") == b"1"
 
 
 def test_a_follow_up_in_another_slot_is_refused(client: Any, proxy: WireProxy) -> None:
