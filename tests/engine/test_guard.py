@@ -292,6 +292,22 @@ def test_what_counts_is_whether_it_holds_at_the_end(client: Any) -> None:
     assert lab.get("{g}n") == b"2"
 
 
+def test_its_error_may_say_what_its_check_has_read(client: Any) -> None:
+    class Telling(Holds):
+        def guard_command(self) -> Any:
+            return command("GET", self.key, read=self.note)
+
+        def note(self, reply: bytes) -> bool:
+            self.error = Gone(f"it is {reply.decode()}")
+            return False
+
+    with (
+        pytest.raises(Gone, match="it is mine"),
+        client.batch(guard=Telling(held(client).key)) as batch,
+    ):
+        Lab(batch).add("{g}n")
+
+
 def test_an_error_of_its_check_is_everybodys(client: Any, prefix: str) -> None:
     lab, guard = lab_of(client), held(client, "{g}list")
     lab.send(command("RPUSH", guard.key, "x"))
@@ -669,6 +685,19 @@ def test_a_lost_reply_is_asked_for_again_if_all_are_idempotent(
     assert [one.result() for one in pending] == [b"OK", b"v", 1]
     assert proxy.commands["EVAL"] == 2
     assert lab_of(client).get("{g}n") == b"1"
+
+
+def test_a_check_that_is_not_idempotent_is_not_sent_again(client: Any, proxy: WireProxy) -> None:
+    class Counting(Holds):
+        def guard_command(self) -> Any:
+            return command("INCR", self.key)
+
+    proxy.drop_replies()
+    guard = Counting(held(client, "{g}count").key)
+    with client.batch(guard=guard, raise_on_error=False) as batch:
+        pending = Lab(batch).get("{g}k")
+    assert cast("Any", pending.exception()).outcome == "unknown"
+    assert lab_of(client).get("{g}count") == b"1"
 
 
 def test_a_guard_lost_with_a_reply_leaves_the_outcome_unknown(

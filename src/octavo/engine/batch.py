@@ -318,6 +318,7 @@ class Guarded(Parcel):
             lost = ConnectionLost(why, outcome="unknown")
             complete(lost, self.name, self._check.keys)
             return self.abort(lost)
+        self._check.read(held)
         error = self._guard.guard_error()
         complete(error, self.name, self._check.keys)
         self._end(error)

@@ -61,15 +61,15 @@ class Guard(Protocol):
     """What a batch may depend on, such as the lease of a lock."""
 
     def guard_command(self) -> Command[bool]:
-        """Return the Command that checks it: a script that only reads, and returns 1 if it holds.
+        """Return the Command that checks it: of a script that returns 1 if it holds.
 
         Asked for whenever operations are about to be sent. It may raise what `guard_error`
-        returns, if that is known.
+        returns, if that is known. If it is not idempotent, no batch is sent again for it.
         """
         ...
 
     def guard_error(self) -> OctavoError:
-        """Return what is raised when it does not hold."""
+        """Return what is raised when it does not hold, as the Command has read from the reply."""
         ...
 
 
@@ -124,7 +124,7 @@ def guarded(check: Command[bool], commands: Sequence[Command[Any]]) -> Command[l
     script = _composed(tuple(scripts[sha] for sha in numbers))
     return msgspec.structs.replace(
         script(tuple(keys), (msgspec.msgpack.encode(plan), *words), list),
-        idempotent=all(command.idempotent for command in commands),
+        idempotent=all(step.idempotent for step in steps),
         tracked=tuple(ticket for command in commands for ticket in command.tracked),
     )
 
