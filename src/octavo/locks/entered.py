@@ -39,13 +39,19 @@ class Entered:
         return token
 
     def last(self, key: bytes) -> Lease[Any] | None:
-        """Return the lease that this thread or task entered last, of those that are still there."""
+        """Return the lease that this thread or task entered last, of those not released."""
         if not self._entries:
             return None
         for reference, _ in reversed(self._entries.get((key, self._here()), ())):
-            if (lease := reference()) is not None:
+            lease = reference()
+            if lease is not None and not lease.released:
                 return lease
         return None
+
+    def block(self, key: bytes) -> Lease[Any] | None:
+        """Return the lease of the block `with lock:` that this thread or task entered last."""
+        entries = self._entries.get((key, self._here()), ())
+        return next((kept for _, kept in reversed(entries) if kept is not None), None)
 
     def enter(self, key: bytes, lease: Lease[Any], *, keep: bool) -> Spot:
         """Note that this thread or task is inside; return what `leave` takes.

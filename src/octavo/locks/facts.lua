@@ -7,8 +7,8 @@ local SINCE, ADDRESS, LABEL, STATE, ENDS = 6, 7, 8, 9, 10
 local WAITS, HOLDS, HANDED, KEPT = 0, 1, 2, 3
 -- Microseconds for which something is kept for a waiter it was handed to; an hour.
 local CLAIM, HOUR = 2e6, 3600e6
--- Milliseconds for which all is kept that was known, the last fence too: an hour or two longer than
--- the longest ttl and the longest delay together.
+-- Milliseconds for which all keys stay: longer than the longest ttl and the longest delay together.
+-- None goes before the others: what one of them says of the dead is removed by what another says.
 local STAYS = 50 * 3600e3
 
 local function clock()

@@ -111,7 +111,9 @@ class Holdable(Job[M]):
         traceback: TracebackType | None,
     ) -> None:
         """Release it; see `Lease`."""
-        self._inside().__exit__(kind, error, traceback)
+        lease = self._inside()
+        lease.leave()
+        lease.__exit__(kind, error, traceback)
 
     async def __aenter__(self: Holdable[Async]) -> Lease[Async]:
         """Wait for a lease, and hold it until the end of the block."""
@@ -127,10 +129,12 @@ class Holdable(Job[M]):
         traceback: TracebackType | None,
     ) -> None:
         """Release it; see `Lease`."""
-        await self._inside().__aexit__(kind, error, traceback)
+        lease = self._inside()
+        lease.leave()
+        await lease.__aexit__(kind, error, traceback)
 
     def _inside(self) -> Lease[Any]:
-        lease = entered_of(self._common).last(self.key)
+        lease = entered_of(self._common).block(self.key)
         if lease is None:
             raise RuntimeError(
                 f"the block that holds {self.name!r} ends in another thread or task than it began "

@@ -86,14 +86,16 @@ class Lease(Job[M]):
         name: the name of what is held.
         owner: the random name under which it is held, for those who look from outside.
         fence: its fencing token, greater than that of every grant before it.
+        released: whether it was given back.
     """
 
     def __init__(self, engine: Engine, grant: Held) -> None:
         super().__init__(engine)
         self._engine = engine
         self._grant = grant
-        self._released = False
+        self.released = False
         self._spot: Spot | None = None
+        self._kept = False
         self._body: _Body | None = None
 
     @property
@@ -128,7 +130,7 @@ class Lease(Job[M]):
         It goes by a clock that does not stop while the machine sleeps, from before the server was
         asked, and leaves 1 % of the ttl and 2 ms for the difference between clocks.
         """
-        return not self._released and self._grant.valid
+        return not self.released and self._grant.valid
 
     def remaining(self) -> float:
         """Return for how many seconds it is certain to be held, if it is not renewed. No I/O."""
@@ -150,7 +152,7 @@ class Lease(Job[M]):
         Raises:
             LockLost: it is not.
         """
-        if self._released:
+        if self.released:
             raise self._grant.error()
         self._grant.check()
 
@@ -183,12 +185,11 @@ class Lease(Job[M]):
 
     async def end(self) -> bool:
         """Give it back: a step of flows."""
-        if self._spot is not None:
-            entered_of(self._common).leave(self._spot, self)
-            self._spot = None
-        if not self._released:
+        if not self._kept:
+            self.leave()
+        if not self.released:
             self._grant.handles -= 1
-            self._released = True
+            self.released = True
         if self._grant.handles:
             return self._grant.valid
         return await self._grant.give_back()
@@ -204,9 +205,15 @@ class Lease(Job[M]):
 
     def enter(self, *, keep: bool = False) -> None:
         """Note that this thread or task is inside of it."""
+        self.leave()
+        self._kept = keep
+        self._spot = entered_of(self._common).enter(self._grant.key, self, keep=keep)
+
+    def leave(self) -> None:
+        """Note that nobody is inside of it any more."""
         if self._spot is not None:
             entered_of(self._common).leave(self._spot, self)
-        self._spot = entered_of(self._common).enter(self._grant.key, self, keep=keep)
+            self._spot = None
 
     def __enter__(self: Lease[Sync]) -> Lease[Sync]:
         """Hold it until the end of the block."""

@@ -104,7 +104,7 @@ local function open_places(leases, queue, who, limit, now)
       redis.call('ZADD', queue, stands, owner)
     end
     facts[SINCE], facts[STATE] = now, WAITS
-    redis.call('PEXPIRE', queue, TICKET / 1000)
+    redis.call('PEXPIRE', queue, STAYS)
     redis.call('HSET', who, owner, cmsgpack.pack(facts))
     redis.call('PEXPIRE', who, STAYS)
     return tonumber(stands)
