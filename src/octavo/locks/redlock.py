@@ -7,21 +7,22 @@ grants the lock to one owner at a time. Validity is counted for each server from
 asked, as for any lease. Each server is asked for renewal by its own client.
 
 **Fences.** Each server mints a fence of its own with its grant: one more than the last that it
-knows, or its time in microseconds if that is more. The lease's fence F is the greatest of those.
-Before the lease is returned, F is written back (`redlock_fence.lua`): a quorum W of servers has
-then stored a fence of F or more while the owner held the lock there. Take a later lease, granted
-by the quorum Q. Q and W have a server s in common. The two owners held the lock on s one after the
-other; the later one got it there after F was stored, for if it had got it and lost it before, its
-lease would have ended before this one's began. So s minted at least F + 1 for it, and the greatest
-of Q's fences is greater than F. This goes by no clock. It needs each server of a quorum to keep
-what it has stored; where one has not, its clock takes over, as for a single server.
+knows, or its time in microseconds if that is more. The lease's fence F is the greatest of those. It
+is written back to all who have granted with a smaller one (`redlock_fence.lua`), and the lease is
+returned when a quorum W has stored F or more while the owner held the lock there. Take a later
+lease, granted by the quorum Q. Q and W have a server s in common, on which the two owners held the
+lock one after the other. The later one got it there after F was stored: had it got it and lost it
+before, its lease would have ended before this one began. So s minted at least F + 1 for it, and the
+greatest of Q's fences is greater than F. This goes by no clock. It needs servers to keep what they
+have stored; where all that Q and W have in common have not, their clocks take over, as on a single
+server.
 """
 
 from __future__ import annotations
 
 import random
 from math import inf
-from typing import TYPE_CHECKING, Protocol, Unpack
+from typing import TYPE_CHECKING, Protocol
 
 from octavo.engine.batch import Collector
 from octavo.engine.checks import several
@@ -29,14 +30,14 @@ from octavo.engine.command import Job, M, Sleep, flow
 from octavo.errors import ConnectionLost
 from octavo.locks import clock
 from octavo.locks.holdable import Holdable
-from octavo.locks.redlock_votes import Server, Votes, poll
+from octavo.locks.redlock_votes import Server, Votes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from octavo.locks.lease import Lease
     from octavo.locks.lock import Lock
-    from octavo.locks.options import HoldOptions, OnLost, Seconds
+    from octavo.locks.options import OnLost, Seconds
 
 _PATIENCE = 0.5
 """Seconds to wait for servers without which there is no quorum, unless a tenth of the ttl is less.
@@ -50,7 +51,15 @@ _PAUSE, _LONGEST_PAUSE = 0.02, 0.25
 class Client(Protocol[M]):
     """What a Redlock wants of a client: `octavo.connect()` or `octavo.connect_async()`."""
 
-    def lock(self, name: str, **options: Unpack[HoldOptions]) -> Lock[M]:
+    def lock(
+        self,
+        name: str,
+        *,
+        ttl: Seconds,
+        renew: bool,
+        max_hold: Seconds | None,
+        on_lost: OnLost | None,
+    ) -> Lock[M]:
         """Return the lock of that name."""
         ...
 
@@ -158,10 +167,7 @@ class Redlock(Holdable[M]):
         votes = Votes(self._places, self.key, len(self._servers), self._patience)
         servers = [server for server in self._servers if not server.silent(self._patience)]
         try:
-            answers = await poll(
-                servers, lambda server: server.vote(votes), self._patience, votes.quorum
-            )
-            said = list(answers.values())
+            said = list((await votes.gather(servers)).values())
             if said.count(True) >= votes.quorum and await votes.agree() and votes.valid:
                 return votes
         except BaseException:

@@ -31,12 +31,15 @@ if TYPE_CHECKING:
 
     Step = Callable[["Server"], Coroutine[Any, Any, bool]]
     Tell = Callable[["Server", bool | Exception], None]
+    Inbox = SimpleQueue[Callable[[], None]]
     Answers = dict["Server", bool | Exception]
 
 RAISE = Script(Path(__file__).with_name("redlock_fence.lua"), idempotent=True)
 
 _LINGER = 5.0
 """Seconds for which a thread is kept that has nothing to do."""
+_MOMENT = 0.05
+"""Seconds for which a release waits for a vote that the grant did not wait for."""
 
 
 class _Vote(Ask):
@@ -80,7 +83,7 @@ class _Threads:
     """Takes steps of flows at several servers at once: each in a thread, which is kept for more."""
 
     def __init__(self) -> None:
-        self._idle: deque[SimpleQueue[Callable[[], None]]] = deque()
+        self._idle: deque[Inbox] = deque()
         mind_forks(self)
 
     def take(self, server: Server, step: Step, tell: Tell) -> None:
@@ -94,26 +97,28 @@ class _Threads:
             tell(server, answer)
 
         todo = partial(copy_context().run, work)
+        inbox: Inbox
         try:
-            self._idle.pop().put(todo)
+            inbox = self._idle.pop()
         except IndexError:
+            inbox = SimpleQueue()
             # A daemon: what nobody waits for must not keep the interpreter from ending.
-            threading.Thread(target=self._work, args=(todo,), name="redlock", daemon=True).start()
+            threading.Thread(target=self._work, args=(inbox,), name="redlock", daemon=True).start()
+        inbox.put(todo)
 
-    def _work(self, todo: Callable[[], None]) -> None:
-        inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    def _work(self, inbox: Inbox) -> None:
         while True:
-            todo()
-            self._idle.append(inbox)
             try:
                 todo = inbox.get(timeout=_LINGER)
             except Empty:
                 try:
                     self._idle.remove(inbox)
-                except ValueError:  # it was taken in this very moment
-                    todo = inbox.get()
-                else:
-                    return
+                except ValueError:
+                    continue  # it was taken in this very moment
+                return
+            todo()
+            del todo  # or it would keep the lease
+            self._idle.append(inbox)
 
     def after_fork(self) -> None:
         """In a forked child: the threads are the parent's."""
@@ -162,10 +167,14 @@ class Server:
             grant = await _Vote(self.places, votes.owner).within(0.0)
         finally:
             del self._unanswered.asked[question]
-        if grant is None or votes.join(self, grant):
-            return grant is not None
-        await grant.give_back()
-        return False
+        if grant is None:
+            return False
+        if not votes.join(self, grant):
+            await grant.give_back()
+            return False
+        if grant.fence < votes.fence:
+            await self.raise_fence(votes.owner, votes.fence)
+        return True
 
     async def raise_fence(self, owner: bytes, fence: int) -> bool:
         """Have later grants get a greater fence; return whether the owner holds the lock."""
@@ -174,7 +183,11 @@ class Server:
 
 
 async def poll(
-    servers: Iterable[Server], step: Step, patience: float, quorum: int | None = None
+    servers: Iterable[Server],
+    step: Step,
+    patience: float,
+    quorum: int | None = None,
+    complete: Signal | None = None,
 ) -> Answers:
     """Take a step of a flow at several servers at once; return what came of it in time.
 
@@ -184,24 +197,31 @@ async def poll(
         servers: where.
         step: what.
         patience: seconds to wait.
-        quorum: how many True are enough; when they are there, or out of reach, it waits for no
-            more. None waits for all.
+        quorum: how many True are enough. It waits for no more once they are there, or once as many
+            have answered as to tell that they will not be. None waits for all.
+        complete: set once all have answered.
     """
     asked = list(servers)
     answers: Answers = {}
     decided = Signal()
+    complete = complete or decided
 
     def tell(server: Server, answer: bool | Exception) -> None:  # noqa: FBT001
         answers[server] = answer
         said = list(answers.values())
-        left, yes = len(asked) - len(said), said.count(True)
-        if not left or (quorum is not None and not yes < quorum <= yes + left):
+        left, yes, no = len(asked) - len(said), said.count(True), said.count(False)
+        if quorum is not None and (yes >= quorum or yes + left < quorum <= yes + no):
             decided.set()
+        if not left:
+            decided.set()
+            complete.set()
 
     for server in asked:
         server.steps.take(server, step, tell)
     if asked:
         await WaitFor(decided, patience)
+    else:
+        complete.set()
     return dict(answers)
 
 
@@ -220,8 +240,19 @@ class Votes(Held):
         self._servers = servers
         self._grants: dict[Server, Grant] = {}
         self._held = False
+        self._complete = Signal()
         self._telling = threading.Lock()
         mind_forks(self)
+
+    async def gather(self, servers: Iterable[Server]) -> Answers:
+        """Ask servers for their votes, until there is a quorum or none can be."""
+        return await poll(
+            servers,
+            lambda server: server.vote(self),
+            self.patience,
+            self.quorum,
+            self._complete,
+        )
 
     def join(self, server: Server, grant: Grant) -> bool:
         """Count what a server has granted; return False if that comes too late."""
@@ -260,8 +291,8 @@ class Votes(Held):
 
         See `octavo.locks.redlock`.
         """
-        granted = dict(self._grants)
-        self.fence = newest = max(grant.fence for grant in granted.values())
+        self.fence = newest = max(grant.fence for grant in list(self._grants.values()))
+        granted = dict(self._grants)  # who joins from now on sees the fence
         behind = [server for server, grant in granted.items() if grant.fence < newest]
         wanted = self.quorum - len(granted) + len(behind)
         answers = await poll(
@@ -302,6 +333,8 @@ class Votes(Held):
             self.end("it was released")
         grants = dict(self._grants)
         answers = await poll(grants, lambda server: grants[server].give_back(), self.patience)
+        # Whoever grants it only now is told by a step that is under way.
+        await WaitFor(self._complete, min(self.patience, _MOMENT))
         refused = list(answers.values()).count(False)
         return self._held and len(grants) - refused >= self.quorum
 
