@@ -30,13 +30,12 @@ def take_turns(line: Line, url: str, prefix: str, name: str, count: int, ttl: fl
             call.result()
 
 
-def hold(line: Line, url: str, prefix: str, job: str, weight: int, ttl: float) -> None:
-    """Hold something until killed."""
+def hold(line: Line, url: str, prefix: str, what: str, permits: int, ttl: float) -> None:
+    """Hold permits of a semaphore of 5, or a side of a read-write lock, until killed."""
     with octavo.connect(url, prefix=prefix) as db:
-        if job == "semaphore":
-            lease = db.semaphore("x", 5, ttl=ttl).acquire(weight)
+        if what == "semaphore":
+            lease = db.semaphore("x", 5, ttl=ttl).acquire(permits)
         else:
-            rw = db.rwlock("x", ttl=ttl)
-            lease = (rw.reader if weight == 1 else rw.writer).acquire()
+            lease = getattr(db.rwlock("x", ttl=ttl), what).acquire()
         line.say(lease.fence)
         line.hear()
