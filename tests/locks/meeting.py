@@ -1,14 +1,10 @@
-"""Latches, barriers and gates for tests, and threads that wait at them."""
+"""Calls that wait, in threads of a test."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from octavo.engine.keys import key_base
-from octavo.locks.barrier import Barrier
-from octavo.locks.gate import Gate
-from octavo.locks.latch import Latch
 from octavo.testing.waiting import wait_until
 from tests.fix_faces import Uniform
 
@@ -18,30 +14,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 20.0
-
-
-def latch(db: Any, count: int, name: str = "x") -> Any:
-    """Return a latch of a client, or of what the fixture `connect` makes."""
-    return _job(db, "latch", name, Latch, count)
-
-
-def barrier(db: Any, parties: int, name: str = "x") -> Any:
-    """Return a barrier."""
-    return _job(db, "barrier", name, Barrier, parties)
-
-
-def gate(db: Any, name: str = "x", *, tag: str | None = None, **options: Any) -> Any:
-    """Return a gate."""
-    return _job(db, "fence", name, Gate, tag=tag, **options)
-
-
-def _job(
-    db: Any, job: str, name: str, kind: Any, *args: Any, tag: str | None = None, **options: Any
-) -> Any:
-    def make(client: Any) -> Any:
-        return kind(client._engine, key_base(client._prefix, job, name, tag), *args, **options)
-
-    return Uniform(db._face, make) if isinstance(db, Uniform) else make(db)
 
 
 class Call(Generic[T]):
