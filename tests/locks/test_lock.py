@@ -201,9 +201,7 @@ def test_nothing_is_left_but_the_fence_and_every_key_has_an_end(
         assert keys.keys == {"leases", "queue", "who"}
         assert keys.owners == {lease.owner, *waits}
         ttls = keys.ttls
-        assert 15_000 < ttls["queue"] <= 60_000
-        assert 0 < ttls["leases"] < 3 * DAY
-        assert DAY < ttls["who"] < 3 * DAY
+        assert all(DAY < ttl < 3 * DAY for ttl in ttls.values())
         lease.release()
         assert [call.result().owner] == waits
     assert keys.idle

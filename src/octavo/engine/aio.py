@@ -1,6 +1,6 @@
 """The engine of the async face: one connection per node, shared by all tasks of a loop.
 
-All commands issued in one turn of the event loop leave in one write; replies are matched to
+Commands issued in one turn of the event loop leave together, 16 a write; replies are matched to
 callers in order. A cancelled caller leaves its place in that order, so that its reply, when it
 comes, is thrown away and not given to the next.
 """
@@ -62,6 +62,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("octavo")
 
+_TOGETHER = 16
+"""Commands after which a write does not wait for the end of the turn: the server begins with them
+while the others are being made."""
+
 
 class Channel(asyncio.Protocol):
     """One connection, shared: it takes over the transport that redis-py opened and logged in.
@@ -113,6 +117,8 @@ class Channel(asyncio.Protocol):
             if not self._outbox:
                 self._loop.call_soon(self._flush)
             self._outbox.append((data, flight))
+            if len(self._outbox) >= _TOGETHER:
+                self._flush()
         else:
             # A lone caller: nothing to wait for, no task to switch to.
             self._depart([flight], data)

@@ -13,8 +13,8 @@
 -- ARGV[9] waits: 1 to wait
 -- ARGV[10] order: where it stood in the queue; 0 for the end
 -- ARGV[11] address: the channel on which it is told of its turn; empty if it will ask
--- returns {1, fence}; or {0, order, how many stand before, microseconds until a lease ends};
---   or {-1} if it has given up
+-- returns {1, fence}; or {0, order, how many stand before, microseconds until a lease ends, the
+--   time of this question}; or {-1} if it has given up
 -- @include facts.lua
 local leases, queue, who = KEYS[1], KEYS[2], KEYS[3]
 local owner, limit, now = ARGV[1], tonumber(ARGV[2]), clock()
@@ -58,6 +58,8 @@ end
 local places = open_places(leases, queue, who, limit, now)
 local waited = mine and mine[STATE] == WAITS
 local fence
+-- What has run out ends first: it may take others of the same process out of the queue.
+places.free()
 if fair and (waits or waited) then
   order = places.enqueue(owner, facts, order)
   fence = places.serve(owner)
@@ -77,9 +79,9 @@ end
 if fence then
   return { 1, fence }
 elseif waits then
-  return { 0, order, redis.call('ZRANK', queue, owner), places.until_free() }
+  return { 0, order, redis.call('ZRANK', queue, owner), places.until_free(), now }
 elseif waited then
   places.leave_queue(owner)
   places.hand_over(fair)
 end
-return { 0, 0, 0, places.until_free() }
+return { 0, 0, 0, places.until_free(), now }

@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from octavo.engine.command import Command, Spawn, WaitFor
-from octavo.errors import ConnectionLost, NotReplicated, OctavoError
+from octavo.errors import ConfigMismatch, ConnectionLost, NotReplicated, OctavoError
 from octavo.locks import clock
 from octavo.locks.grant import Grant
 from octavo.locks.places import CLAIM
@@ -50,6 +50,7 @@ class Ask:
         self._ahead = 0
         self._free_in = 0.0
         self._asked = 0.0
+        self._answered = 0
         self._patience = _UNTOLD_POLL
 
     async def within(self, wait: float | None) -> Grant | None:
@@ -66,6 +67,8 @@ class Ask:
                 # Not here: it would take as long again.
                 await Spawn(self.give_up)
             raise
+        except ConfigMismatch:
+            raise  # nothing was written
         except BaseException:
             await self.give_up()
             raise
@@ -105,8 +108,11 @@ class Ask:
         if not letter or self._places.terms.sync is not None:
             return None
         lasts = min(self._places.terms.ttl, CLAIM)
+        fence, asked = map(int, letter.split())
+        if asked != self._answered:
+            return None
         # It was handed over after the last question was asked: that is what is certain.
-        grant = self._grant(int(letter), self._asked, lasts)
+        grant = self._grant(fence, self._asked, lasts)
         # What will not be renewed has to be confirmed, to last for its ttl.
         return grant if grant.due < inf and grant.until - clock.now() > lasts / 2 else None
 
@@ -152,7 +158,8 @@ class Ask:
         self._asked = asked
         if reply[0] == 1:
             return self._grant(reply[1], asked, self._places.terms.ttl)
-        self._order, self._ahead, self._free_in = reply[1], reply[2], reply[3] / 1_000_000
+        _, self._order, self._ahead, micros, self._answered = reply
+        self._free_in = micros / 1_000_000
         return None
 
     def _grant(self, fence: int, asked: float, lasts: float) -> Grant:

@@ -3,12 +3,12 @@
 -- KEYS[2] queue: {base}:queue (sorted set)
 -- KEYS[3] who: {base}:who (hash)
 -- ARGV[1] owner: whose it is
--- ARGV[2] limit: the weight that may be held at once
--- ARGV[3] weight: what it is to weigh
+-- ARGV[2] weight: what it is to weigh
 -- returns 1, or 0 if it has ended
 -- @include facts.lua
 -- @include places.lua
-local owner, limit, weight, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), clock()
+local owner, weight, now = ARGV[1], tonumber(ARGV[2]), clock()
+local limit = tonumber(redis.call('HGET', KEYS[3], 'limit') or 1)
 local places = open_places(KEYS[1], KEYS[2], KEYS[3], limit, now)
 local facts = places.facts_of(owner)
 if not holds(facts, now) then

@@ -111,7 +111,7 @@ class Locks(Job[M]):
         stuck or gone, and guard what the lock protects by fences.
         """
         # A queue is served in its order: that is fair to who waits for any kind of lock.
-        return BREAK(self._keys(name, kind, tag), (b"0", b"1"), int)
+        return BREAK(self._keys(name, kind, tag), (b"1",), int)
 
     def _keys(self, name: str, kind: Kind, tag: str | None) -> Keys:
         if kind not in _KINDS:

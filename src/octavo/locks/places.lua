@@ -2,7 +2,7 @@
 
 -- Microseconds: how long a waiter is believed to wait who does not say so again; how long a waiter
 -- for a lock that is not fair may be overtaken.
-local TICKET, PATIENCE = 30e6, 50e3
+local TICKET, PATIENCE = 30e6, 5e3
 
 local function open_places(leases, queue, who, limit, now)
   local places = {}
@@ -124,7 +124,9 @@ local function open_places(leases, queue, who, limit, now)
         free = free - facts[WEIGHT]
       elseif facts and hears(facts) then
         redis.call('ZREM', queue, owner)
-        tell(facts, owner, text(give(owner, facts, HANDED)))
+        -- With the time of the question that it answers: the letter may be late.
+        local asked = text(facts[SINCE])
+        tell(facts, owner, text(give(owner, facts, HANDED)) .. ' ' .. asked)
         free = free - facts[WEIGHT]
       else
         leave_queue(owner)

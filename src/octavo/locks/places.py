@@ -84,11 +84,11 @@ class Places:
 
     def renewing(self, owner: bytes, seconds: float) -> Command[int]:
         """Return the Command that has a lease begin anew; 0 says that it has ended."""
-        return RENEW(self._held, (owner, micros(seconds), self._limit), int)
+        return RENEW(self._held, (owner, micros(seconds)), int)
 
     def downgrading(self, owner: bytes, weight: int) -> Command[int]:
         """Return the Command that makes a lease lighter; 0 says that it has ended."""
-        return DOWNGRADE(self.keys, (owner, self._limit, str(weight)), int)
+        return DOWNGRADE(self.keys, (owner, str(weight)), int)
 
     def proclaiming(self, owner: bytes, label: bytes) -> Command[int]:
         """Return the Command that has a holder shown otherwise; 0 says that its lease has ended."""
@@ -96,11 +96,11 @@ class Places:
 
     def releasing(self, owner: bytes) -> Command[int]:
         """Return the Command that ends a lease; 0 says that it has ended before."""
-        return RELEASE(self.keys, (owner, self._limit, self._fair, b"0"), int)
+        return RELEASE(self.keys, (owner, self._fair, b"0"), int)
 
     def giving_up(self, owner: bytes) -> Command[int]:
         """Return the Command that ends whatever an owner has or waits for."""
-        return GIVE_UP(self.keys, (owner, self._limit, self._fair, b"1"), int)
+        return GIVE_UP(self.keys, (owner, self._fair, b"1"), int)
 
     def holding(self, owner: bytes) -> Command[bool]:
         """Return the Command that tells whether a lease has not ended."""

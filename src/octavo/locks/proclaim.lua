@@ -12,5 +12,5 @@ if not holds(facts, now) then
   return 0
 end
 facts[LABEL], facts[STATE] = ARGV[2], HOLDS
-begin(KEYS[1], KEYS[2], 1, now, owner, facts)
+begin(KEYS[1], KEYS[2], nil, now, owner, facts)
 return 1

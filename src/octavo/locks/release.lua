@@ -3,15 +3,14 @@
 -- KEYS[2] queue: {base}:queue (sorted set)
 -- KEYS[3] who: {base}:who (hash)
 -- ARGV[1] owner: whose it is
--- ARGV[2] limit: the weight that may be held at once
--- ARGV[3] fair: 1 if nobody may be overtaken
--- ARGV[4] gives_up: 1 for one who does not know whether it holds, waits or neither
+-- ARGV[2] fair: 1 if nobody may be overtaken
+-- ARGV[3] gives_up: 1 for one who does not know whether it holds, waits or neither
 -- returns 1 if it held the lease until now, or else 0
 -- @include facts.lua
 local leases, queue, who = KEYS[1], KEYS[2], KEYS[3]
-local owner, limit, gives_up, now = ARGV[1], tonumber(ARGV[2]), ARGV[4] == '1', clock()
-local packed = redis.call('HGET', who, owner)
-local facts = packed and cmsgpack.unpack(packed)
+local owner, gives_up, now = ARGV[1], ARGV[3] == '1', clock()
+local known = redis.call('HMGET', who, owner, 'limit')
+local facts, limit = known[1] and cmsgpack.unpack(known[1]), tonumber(known[2] or 1)
 local held = holds(facts, now)
 local early = held and not gives_up and facts[SINCE] + facts[HOLD] > now
 if held and limit == 1 and not early and redis.call('EXISTS', queue) == 0 then
@@ -34,8 +33,8 @@ elseif facts and facts[STATE] == WAITS then
   places.leave_queue(owner)
 elseif not facts and gives_up then
   -- What it has sent may still be on its way: it is not to be given anything.
-  local known, gone = redis.call('HGET', who, 'gone'), { { owner, now } }
-  for _, other in ipairs(known and cmsgpack.unpack(known) or {}) do
+  local noted, gone = redis.call('HGET', who, 'gone'), { { owner, now } }
+  for _, other in ipairs(noted and cmsgpack.unpack(noted) or {}) do
     if #gone < MOST_GONE and now - other[2] < GONE_FOR then
       table.insert(gone, other)
     end
@@ -43,5 +42,5 @@ elseif not facts and gives_up then
   redis.call('HSET', who, 'gone', cmsgpack.pack(gone))
   redis.call('PEXPIRE', who, STAYS)
 end
-places.hand_over(ARGV[3] == '1')
+places.hand_over(ARGV[2] == '1')
 return held and 1 or 0

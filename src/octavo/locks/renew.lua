@@ -3,7 +3,6 @@
 -- KEYS[2] who: {base}:who (hash)
 -- ARGV[1] owner: whose it is
 -- ARGV[2] ttl: microseconds that it lasts from now on
--- ARGV[3] limit: the weight that may be held at once
 -- returns 1, or 0 if it has ended
 -- @include facts.lua
 local owner, now = ARGV[1], clock()
@@ -13,5 +12,5 @@ if not holds(facts, now) then
   return 0
 end
 facts[TTL], facts[STATE] = tonumber(ARGV[2]), HOLDS
-begin(KEYS[1], KEYS[2], tonumber(ARGV[3]), now, owner, facts)
+begin(KEYS[1], KEYS[2], nil, now, owner, facts)
 return 1

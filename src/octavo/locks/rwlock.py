@@ -8,12 +8,12 @@ from octavo.engine.checks import flag
 from octavo.engine.command import Job, M, flow
 from octavo.locks.grant import Grant, Held
 from octavo.locks.holdable import Holdable
+from octavo.locks.lease import Lease
 from octavo.locks.options import HoldOptions, check_terms
 from octavo.locks.places import MOST_READERS, Places
 
 if TYPE_CHECKING:
     from octavo.engine.command import Engine
-    from octavo.locks.lease import Lease
     from octavo.locks.options import Seconds
 
 
@@ -22,6 +22,10 @@ class Side(Holdable[M]):
 
     It is a context manager that waits for a lease as long as it takes.
     """
+
+    def __repr__(self) -> str:
+        """Show the name, and which side it is."""
+        return f"<{'reader' if self._weight == 1 else 'writer'} of {self.name!r}>"
 
     def _fits_beside(self, weight: int, held: Held) -> bool:
         # Not even beside another reader: a writer may wait between the two.
@@ -86,10 +90,12 @@ class RWLock(Job[M]):
         Raises:
             LockLost: it had ended.
         """
-        lease.check()
+        if not isinstance(lease, Lease):
+            raise TypeError(f"lease must be a Lease, not {lease!r}")
         grant = lease.grant
         if not isinstance(grant, Grant) or grant.key != self.writer.key:
             raise ValueError(f"lease must be one of {self!r}, not {lease!r}")
+        lease.check()
         await grant.lighten(1)
 
     def __repr__(self) -> str:
