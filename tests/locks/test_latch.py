@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from octavo import Octavo, Sync
     from octavo.testing.proxy import WireProxy
-    from octavo.testing.servers import Standalone
+    from octavo.testing.servers import Cluster, Standalone
     from tests.fix_faces import Connect, FaceName, LoopThread
     from tests.fix_servers import Server, Servers
 
@@ -387,6 +387,19 @@ def test_who_waits_goes_on_though_the_server_was_away(
 
 
 @FLOWS
+def test_who_waits_goes_on_after_a_failover(connect: Connect, cluster: Cluster) -> None:
+    db = connect(cluster.url)
+    waits = Call(db.latch("x", 1).wait)
+    wait_for_waiters(db)
+    cluster.failover(cluster.node_of(f"{db._prefix}:latch:{{x}}:opened"))
+    assert not waits.over
+    db.latch("x", 1).count_down()
+    began = time.monotonic()
+    assert waits.result() is True
+    assert time.monotonic() - began < 1
+
+
+@FLOWS
 def test_all_who_wait_are_told_that_the_server_is_gone(
     connect: Connect, standalone: Standalone
 ) -> None:
@@ -490,14 +503,24 @@ def test_a_bad_timeout_is_refused_by_name_before_anything_is_sent(
 def test_a_forked_child_waits_by_itself(direct: Octavo[Sync]) -> None:
     waits = Call(direct.latch("x", 1).wait)
     wait_for_waiters(direct)
+    theirs, ours = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if direct.latch("x", 1).wait(20) else 1)
+        try:
+            child_waits = Call(direct.latch("x", 1).wait)
+            wait_for_waiters(direct)
+            os.write(ours, b"waits")
+            os._exit(0 if child_waits.result() else 1)
+        finally:
+            os._exit(2)
+    assert os.read(theirs, 5) == b"waits"
     direct.latch("x", 1).count_down()
     began = time.monotonic()
     assert os.waitpid(pid, 0)[1] == 0
     assert time.monotonic() - began < 2
     assert waits.result() is True
+    os.close(theirs)
+    os.close(ours)
 
 
 # Several processes.
