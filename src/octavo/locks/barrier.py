@@ -9,7 +9,8 @@ Its keys share the hash tag of the barrier, or of its `tag=`. Both go 24 hours a
 
 Who waits reads `state`, which is written only when a generation ends. The lease of an arrival is
 renewed for as long as its party waits. Whoever finds one that has run out (by arriving, or by
-renewing its own) breaks the barrier: a party that was killed does not arrive in secret.
+renewing its own) breaks the barrier: a party that was killed does not arrive in secret. So does
+whoever finds that the server has lost its own, in a failover or otherwise.
 """
 
 from __future__ import annotations
