@@ -18,8 +18,6 @@ T = TypeVar("T")
 
 Argument = Word | int | float
 
-_WORDS = {str, bytes}
-
 ONCE_TTL = 60.0
 """Seconds for which a once-script remembers its reply: longer than any deadline."""
 
@@ -70,7 +68,13 @@ class Script:
 
         A float is sent with every digit that it needs to be read back as the same number.
         """
-        words: list[Any] = [arg if type(arg) in _WORDS else _word(arg) for arg in args]
+        words = [arg if isinstance(arg, (str, bytes)) else repr(arg) for arg in args]
+        return self.run(keys, words, read)
+
+    def run(
+        self, keys: tuple[bytes, ...], words: Sequence[Word], read: Callable[[Any], T]
+    ) -> Command[T]:
+        """Return the same of arguments that are words already."""
         return Command(
             (b"EVALSHA", self.sha, str(len(keys)), *keys, *words),
             keys,
@@ -96,10 +100,6 @@ class Script:
     def __repr__(self) -> str:
         """Show the file's name."""
         return f"<{type(self).__name__} {self.path.name}>"
-
-
-def _word(arg: Argument) -> Word:
-    return arg if isinstance(arg, str | bytes) else repr(arg)
 
 
 class OnceScript(Script):

@@ -23,9 +23,11 @@ local facts = {
   0, now, ARGV[11], ARGV[8], HOLDS, 0,
 }
 local known = redis.call('HMGET', who, owner, 'fence', 'limit', 'gone')
-for _, gone in ipairs(known[4] and cmsgpack.unpack(known[4]) or {}) do
-  if gone[1] == owner then
-    return { -1 }
+if known[4] then
+  for _, gone in ipairs(cmsgpack.unpack(known[4])) do
+    if gone[1] == owner then
+      return { -1 }
+    end
   end
 end
 if not known[1] and redis.call('EXISTS', leases, queue) == 0 then

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from binascii import hexlify
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ class Ask:
         self._places = places
         self._weight = weight
         self._label = label
-        self._owner = os.urandom(16).hex().encode()
+        self._owner = hexlify(os.urandom(16))
         self._order = 0
         self._ahead = 0
         self._free_in = 0.0
@@ -57,7 +58,9 @@ class Ask:
         """Return a grant, or None if there was none within so many seconds; None is no end."""
         deadline = inf if wait is None else clock.now() + wait
         try:
-            grant = await self._first(waits=wait != 0)
+            # At first in the queue only where this process is told of its turn.
+            address = None if wait == 0 else self._places.address(listen=False)
+            grant = await self._ask(waits=address is not None, address=address, sure=True)
             if grant is None and wait != 0:
                 grant = await self._in_turn(deadline)
             if grant is not None:
@@ -73,11 +76,6 @@ class Ask:
             await self.give_up()
             raise
         return grant
-
-    async def _first(self, *, waits: bool) -> Grant | None:
-        """Ask for the first time: in the queue only where this process is told of its turn."""
-        address = self._places.address(listen=False) if waits else None
-        return await self._ask(waits=address is not None, address=address, sure=True)
 
     async def _in_turn(self, deadline: float) -> Grant | None:
         with self._places.common.tracker.mail.box(self._owner) as box:

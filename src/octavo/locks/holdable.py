@@ -12,6 +12,7 @@ from octavo.locks.lease import Lease
 from octavo.locks.options import wait_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from types import TracebackType
 
     from octavo.engine.command import Async, Engine, Sync
@@ -57,9 +58,9 @@ class Holdable(Job[M]):
             raise LockTimeout(f"{self.name!r} was not free within {seconds:g} seconds")
         return self._lease(held)
 
-    async def _ask(self, weight: int, wait: float | None) -> Held | None:
+    def _ask(self, weight: int, wait: float | None) -> Coroutine[Any, Any, Held | None]:
         """Return what is granted within so many seconds; None is no end."""
-        return await Ask(self._places, weight).within(wait)
+        return Ask(self._places, weight).within(wait)
 
     def _again(self, weight: int, wait: float | None) -> Lease[M] | None:
         """Return another handle of what the caller is inside of, if it is reentrant.

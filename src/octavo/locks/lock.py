@@ -26,7 +26,7 @@ class Lock(Holdable[M]):
         name: what users call it.
         base: what its keys begin with.
         fair: grant it in the order in which it was asked for. Otherwise whoever comes just when it
-            is free gets it, before somebody who has waited for less than 50 ms.
+            is free gets it, before somebody who has waited for less than 5 ms.
         reentrant: a thread or task that holds it gets it again, at once.
         options: see `HoldOptions`.
     """

@@ -70,7 +70,7 @@ class Places:
             *(owner, self._limit, str(weight), *self._lasts, label or process_label()),
             *(b"1" if waits else b"0", str(order), address),
         )
-        return ACQUIRE(self.keys, args, as_it_is)
+        return ACQUIRE.run(self.keys, args, as_it_is)
 
     def synced(self, command: Command[Any]) -> Command[list[Any]]:
         """Return the same command, with how many replicas took what it wrote behind its reply."""
@@ -84,7 +84,7 @@ class Places:
 
     def renewing(self, owner: bytes, seconds: float) -> Command[int]:
         """Return the Command that has a lease begin anew; 0 says that it has ended."""
-        return RENEW(self._held, (owner, micros(seconds)), int)
+        return RENEW.run(self._held, (owner, micros(seconds)), int)
 
     def downgrading(self, owner: bytes, weight: int) -> Command[int]:
         """Return the Command that makes a lease lighter; 0 says that it has ended."""
@@ -96,11 +96,11 @@ class Places:
 
     def releasing(self, owner: bytes) -> Command[int]:
         """Return the Command that ends a lease; 0 says that it has ended before."""
-        return RELEASE(self.keys, (owner, self._fair, b"0"), int)
+        return RELEASE.run(self.keys, (owner, self._fair, b"0"), int)
 
     def giving_up(self, owner: bytes) -> Command[int]:
         """Return the Command that ends whatever an owner has or waits for."""
-        return GIVE_UP(self.keys, (owner, self._fair, b"1"), int)
+        return GIVE_UP.run(self.keys, (owner, self._fair, b"1"), int)
 
     def holding(self, owner: bytes) -> Command[bool]:
         """Return the Command that tells whether a lease has not ended."""
