@@ -38,7 +38,14 @@ def outside(server: Server, prefix: str) -> Iterator[Callable[..., Outside]]:
 
 
 @pytest.fixture
+def client(server: Server, prefix: str) -> Iterator[Octavo[Sync]]:
+    """A sync client."""
+    with octavo.connect(server.url, prefix=prefix) as client:
+        yield client
+
+
+@pytest.fixture
 def other(server: Server, prefix: str) -> Iterator[Octavo[Sync]]:
-    """Another client of the same server: sync, and no proxy before it."""
+    """Another client of the same server: a sync one, with no proxy before it."""
     with octavo.connect(server.url, prefix=prefix) as client:
         yield client
