@@ -242,7 +242,6 @@ class Votes(Held):
         self._held = False
         self._complete = Signal()
         self._telling = threading.Lock()
-        mind_forks(self)
 
     async def gather(self, servers: Iterable[Server]) -> Answers:
         """Ask servers for their votes, until there is a quorum or none can be."""
@@ -281,10 +280,6 @@ class Votes(Held):
         if self.lost and self.tell is not None and self._telling.acquire(blocking=False):
             return self.tell(self)
         return None
-
-    def after_fork(self) -> None:
-        """In a forked child: it is the parent's."""
-        self.end("a forked child does not hold its parent's leases", lost=True)
 
     async def agree(self) -> bool:
         """Make the greatest fence that of all, and have a quorum know it; return whether it does.
@@ -335,8 +330,13 @@ class Votes(Held):
         answers = await poll(grants, lambda server: grants[server].give_back(), self.patience)
         # Whoever grants it only now is told by a step that is under way.
         await WaitFor(self._complete, min(self.patience, _MOMENT))
-        refused = list(answers.values()).count(False)
-        return self._held and len(grants) - refused >= self.quorum
+        refused = [grants[server] for server, answer in answers.items() if answer is False]
+        if self._held and len(grants) - len(refused) < self.quorum:
+            self.ended, self._held = None, False
+            self.lose(f"{len(refused)} of {self._servers} servers say that it had ended")
+            if (keeper := refused[0].keeper) is not None:
+                await keeper.tell(refused[0])
+        return self._held
 
     def holding(self) -> Command[bool]:
         """Refuse: no server knows."""
