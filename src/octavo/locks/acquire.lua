@@ -45,12 +45,12 @@ local mine = known[1] and cmsgpack.unpack(known[1])
 local used = tonumber(known[3] or limit)
 if used ~= limit then
   -- It holds for as long as it is used.
-  open_places(leases, queue, who, used, now).free()
+  open_places(leases, queue, who, used, now).serve()
   if redis.call('EXISTS', leases, queue) > 0 then
     return redis.error_reply('MISMATCH limit is ' .. used .. ' while it is used, not ' .. limit)
   end
 end
-if holds(mine, now) then
+if stands(leases, owner, mine, now) then
   -- Asked again, or it was handed over.
   mine[STATE] = HOLDS
   begin(leases, who, limit, now, owner, mine)

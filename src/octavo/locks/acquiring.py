@@ -14,6 +14,8 @@ from binascii import hexlify
 from math import inf
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from octavo.engine.command import Command, Spawn, WaitFor
 from octavo.errors import ConfigMismatch, ConnectionLost, NotReplicated, OctavoError
 from octavo.locks import clock
@@ -167,10 +169,16 @@ class Ask:
 
     async def give_up(self) -> None:
         """See to it that nothing is left behind, whatever the server did of what it was sent."""
-        try:
-            await self._places.giving_up(self._owner)
-        except OctavoError as error:
-            log.info("octavo could not give up a place, which ends by itself: %s", error)
+        await self.giving_up()
+
+    def giving_up(self) -> Command[int]:
+        """Return the Command that does so, as far as the server can be reached."""
+        return replace(self._places.giving_up(self._owner), recover=_left)
+
+
+def _left(error: OctavoError) -> int:
+    log.info("octavo could not give up a place, which ends by itself: %s", error)
+    return 0
 
 
 async def all_at_once(asks: Sequence[Ask]) -> list[Grant | None]:
@@ -185,20 +193,28 @@ async def all_at_once(asks: Sequence[Ask]) -> list[Grant | None]:
                 grants[i] = grant = await ask.confirm()
             if grant is not None:
                 await renewals_of(grant.places.common).watch(grant)
+    except ConnectionLost:
+        await Spawn(_give_up_all, asks)
+        raise
     except BaseException:
-        for ask in asks:
-            await ask.give_up()
+        await _give_up_all(asks)
         raise
     return grants
 
 
+async def _give_up_all(asks: Sequence[Ask]) -> None:
+    parts = tuple(ask.giving_up() for ask in asks)
+    await Command[list[int]]((), (), list, parts=parts)
+
+
 async def give_back_all(grants: Sequence[Grant]) -> bool:
     """Release several leases, whatever becomes of one; return whether all were held until then."""
-    held, failure = True, None
+    held = True
+    failure: BaseException | None = None
     for grant in reversed(grants):
         try:
             held &= await grant.give_back()
-        except OctavoError as error:
+        except BaseException as error:  # noqa: BLE001 - the others are given back all the same
             failure = error
     if failure is not None:
         raise failure

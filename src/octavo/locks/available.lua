@@ -8,7 +8,11 @@
 -- @include places.lua
 local limit = tonumber(ARGV[1])
 local used = tonumber(redis.call('HGET', KEYS[3], 'limit') or limit)
-local free = open_places(KEYS[1], KEYS[2], KEYS[3], used, clock()).free()
+local places = open_places(KEYS[1], KEYS[2], KEYS[3], used, clock())
+if used ~= limit then
+  places.serve()
+end
+local free = places.free()
 if used == limit or redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then
   return free + limit - used
 end

@@ -11,11 +11,11 @@ local owner, weight, now = ARGV[1], tonumber(ARGV[2]), clock()
 local limit = tonumber(redis.call('HGET', KEYS[3], 'limit') or 1)
 local places = open_places(KEYS[1], KEYS[2], KEYS[3], limit, now)
 local facts = places.facts_of(owner)
-if not holds(facts, now) then
+if not stands(KEYS[1], owner, facts, now) then
   return 0
 end
 places.weigh(weight - facts[WEIGHT])
 facts[WEIGHT], facts[STATE] = weight, HOLDS
-begin(KEYS[1], KEYS[3], limit, now, owner, facts)
+redis.call('HSET', KEYS[3], owner, cmsgpack.pack(facts))
 places.hand_over(true)
 return 1

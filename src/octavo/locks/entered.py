@@ -1,7 +1,7 @@
 """Which leases a thread or task is inside of.
 
-Whose a lease is hangs on its random owner alone; this only tells which of them a `with` block that
-ends has to release, and what a caller who waits is holding itself.
+Whose a lease is hangs on its random owner alone. This only tells which of them the end of a block
+`with lock:` has to release, and what a caller who waits is holding itself.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from octavo.locks.lease import Lease
 
     Spot = tuple[bytes, object]
-    # A block `with lock:` has nothing else that keeps its lease; a lease that somebody was given
-    # and has dropped is to end.
-    Entry = tuple[weakref.ref[Lease[Any]], Lease[Any] | None]
 
 
 class Entered:
@@ -27,7 +24,8 @@ class Entered:
     def __init__(self, *, tasks: bool) -> None:
         self._tasks = tasks
         self._local = threading.local()
-        self._entries: dict[Spot, list[Entry]] = {}
+        # A lease that is dropped is to end.
+        self._leases: dict[Spot, list[weakref.ref[Lease[Any]]]] = {}
 
     def _here(self) -> object:
         if self._tasks:
@@ -40,37 +38,27 @@ class Entered:
 
     def last(self, key: bytes) -> Lease[Any] | None:
         """Return the lease that this thread or task entered last, of those not released."""
-        if not self._entries:
-            return None
-        for reference, _ in reversed(self._entries.get((key, self._here()), ())):
-            lease = reference()
+        for reference in reversed(self._leases.get(self.spot(key), ())) if self._leases else ():
+            lease: Lease[Any] | None = reference()
             if lease is not None and not lease.released:
                 return lease
         return None
 
-    def block(self, key: bytes) -> Lease[Any] | None:
-        """Return the lease of the block `with lock:` that this thread or task entered last."""
-        entries = self._entries.get((key, self._here()), ())
-        return next((kept for _, kept in reversed(entries) if kept is not None), None)
+    def spot(self, key: bytes) -> Spot:
+        """Return what tells this thread or task, and a key, from all others."""
+        return key, self._here()
 
-    def enter(self, key: bytes, lease: Lease[Any], *, keep: bool) -> Spot:
-        """Note that this thread or task is inside; return what `leave` takes.
-
-        Args:
-            key: what tells apart what is held.
-            lease: the lease.
-            keep: whether nobody else has the lease.
-        """
-        spot = key, self._here()
-        entry = weakref.ref(lease), lease if keep else None
-        self._entries.setdefault(spot, []).append(entry)
+    def enter(self, key: bytes, lease: Lease[Any]) -> Spot:
+        """Note that this thread or task is inside; return what `leave` takes."""
+        spot = self.spot(key)
+        self._leases.setdefault(spot, []).append(weakref.ref(lease))
         return spot
 
     def leave(self, spot: Spot, lease: Lease[Any]) -> None:
         """Note that it is not inside any more."""
-        left = [entry for entry in self._entries.pop(spot, ()) if entry[0]() not in (lease, None)]
+        left = [each for each in self._leases.pop(spot, ()) if each() not in (lease, None)]
         if left:
-            self._entries[spot] = left
+            self._leases[spot] = left
 
 
 def entered_of(common: Common) -> Entered:

@@ -25,6 +25,11 @@ local function holds(facts, now)
   return facts and (facts[STATE] == HOLDS or facts[STATE] == HANDED) and facts[ENDS] > now
 end
 
+-- The same, though what is known of it and the lease may have gone one without the other.
+local function stands(leases, owner, facts, now)
+  return holds(facts, now) and redis.call('ZSCORE', leases, owner)
+end
+
 -- Has a lease begin now. With the last fence (or false), it is a new one, with a fence of its own.
 local function begin(leases, who, limit, now, owner, facts, last)
   local ends = now + (facts[STATE] == HANDED and math.min(facts[TTL], CLAIM) or facts[TTL])
@@ -43,7 +48,8 @@ local function begin(leases, who, limit, now, owner, facts, last)
   if facts[WEIGHT] > 1 then
     redis.call('HINCRBY', who, 'extra', facts[WEIGHT] - 1)
   end
-  if now - last > HOUR then
+  -- Once an hour is enough.
+  if math.floor(now / HOUR) ~= math.floor(last / HOUR) then
     redis.call('PEXPIRE', who, STAYS)
   end
 end

@@ -115,7 +115,7 @@ class Held(ABC):
     def error(self) -> LockLost:
         """Return the error that says why it is not held."""
         return LockLost(
-            f"the lease of {self.name!r} does not hold: {self.ended}",
+            f"the lease of {self.name!r} does not hold: {self.ended or 'it was released'}",
             name=self.name,
             fence=self.fence,
             held_for=self.held_for,
@@ -128,7 +128,7 @@ class Grant(Held):
     Attributes:
         places: what it is a place of.
         due: when it is to be renewed.
-        renewing: whether a renewal is on its way.
+        under_way: how many renewals were sent and not answered.
         keeper: what renews it.
         given_back: what the server said to its release: whether it was held until then.
     """
@@ -139,7 +139,9 @@ class Grant(Held):
         self.weight = weight
         self.fence = fence
         self.due = inf
-        self.renewing = False
+        self.under_way = 0
+        self._alone = True
+        self._least = inf
         self.keeper: Renewals | None = None
         self.given_back: bool | None = None
         self._asked_back = False
@@ -158,6 +160,24 @@ class Grant(Held):
         stops = longest is not None and asked + lasts >= self.since + longest
         self.due = inf if stops or not self.places.terms.renew else asked + lasts / 3
 
+    def sending(self, asked: float, lasts: float) -> None:
+        """Take note that a renewal is about to be sent."""
+        # Of several that are under way at once any may be the last: the least is believed.
+        self._least = min(self._least, lasts) if self.under_way else lasts
+        self._alone = self.under_way == 0
+        self.under_way += 1
+        self._until = min(self._until, clock.valid_until(asked, lasts))
+        self.due = min(self.due, asked + lasts / 3)
+
+    def sent(self, asked: float, lasts: float, *, renewed: bool) -> None:
+        """Take note of what has come of it; without a reply nothing has, as far as is known."""
+        self.under_way -= 1
+        if renewed and self._alone:
+            self.renewed(asked, lasts)
+        elif renewed:
+            self.renewed(asked, self._least)
+            self.due = min(self.due, asked)
+
     def lasts(self, now: float) -> float:
         """Return for how many seconds it may be renewed."""
         longest = self.places.terms.max_hold
@@ -165,33 +185,26 @@ class Grant(Held):
 
     async def extend(self, seconds: float) -> None:
         """Have it last so long from now on, and with each renewal, or raise `LockLost`."""
-        before, overlaps = self.ttl, self.renewing
-        # Nothing is believed to last longer than what is sent meanwhile may have made of it.
-        self.ttl, self.renewing = min(before, seconds), True
         asked = clock.now()
+        self.sending(asked, seconds)
+        held = 0
         try:
-            self._confirm(await self.places.renewing(self.owner, seconds))
+            held = await self.places.renewing(self.owner, seconds)
         finally:
-            self.renewing = overlaps
-        self.renewed(asked, min(before, seconds) if overlaps else seconds)
+            self.sent(asked, seconds, renewed=bool(held))
+        self._confirm(held)
         self.ttl = seconds
-        if overlaps:
-            self.due = asked
         if self.keeper is not None:
             self.keeper.hurry(self)
 
     async def lighten(self, weight: int) -> None:
         """Have it weigh less, or raise `LockLost`."""
-        asked = clock.now()
         self._confirm(await self.places.downgrading(self.owner, weight))
         self.weight = weight
-        self.renewed(asked, self.ttl)
 
     async def proclaim(self, label: bytes) -> None:
         """Have it shown under another label, or raise `LockLost`."""
-        asked = clock.now()
         self._confirm(await self.places.proclaiming(self.owner, label))
-        self.renewed(asked, self.ttl)
 
     def _confirm(self, held: int) -> None:
         if not held:

@@ -30,6 +30,7 @@ class Holdable(Job[M]):
         self._places = places
         self._reentrant = reentrant
         self._weight = weight
+        self._open: list[Lease[Any]] = []
 
     @property
     def key(self) -> bytes:
@@ -102,8 +103,8 @@ class Holdable(Job[M]):
     def __enter__(self: Holdable[Sync]) -> Lease[Sync]:
         """Wait for a lease, and hold it until the end of the block."""
         lease: Lease[Sync] = self._drive("lock.acquire", self._within, self._weight, None)
-        lease.enter(keep=True)
-        return lease
+        self._open.append(lease)
+        return lease.__enter__()
 
     def __exit__(
         self: Holdable[Sync],
@@ -112,16 +113,13 @@ class Holdable(Job[M]):
         traceback: TracebackType | None,
     ) -> None:
         """Release it; see `Lease`."""
-        lease = self._inside()
-        lease.leave()
-        lease.__exit__(kind, error, traceback)
+        self._close().__exit__(kind, error, traceback)
 
     async def __aenter__(self: Holdable[Async]) -> Lease[Async]:
         """Wait for a lease, and hold it until the end of the block."""
         lease: Lease[Async] = await self._drive("lock.acquire", self._within, self._weight, None)
-        await lease.__aenter__()
-        lease.enter(keep=True)
-        return lease
+        self._open.append(lease)
+        return await lease.__aenter__()
 
     async def __aexit__(
         self: Holdable[Async],
@@ -130,17 +128,22 @@ class Holdable(Job[M]):
         traceback: TracebackType | None,
     ) -> None:
         """Release it; see `Lease`."""
-        lease = self._inside()
-        lease.leave()
-        await lease.__aexit__(kind, error, traceback)
+        await self._close().__aexit__(kind, error, traceback)
 
-    def _inside(self) -> Lease[Any]:
-        lease = entered_of(self._common).block(self.key)
-        if lease is None:
+    def _close(self) -> Lease[Any]:
+        """Return the lease of the block that ends here."""
+        here = entered_of(self._common).spot(self.key)
+        mine = [lease for lease in self._open if lease.block == here]
+        # A block may end in another thread or task than it began in, if it is the only one.
+        if not mine and len(self._open) == 1:
+            mine = self._open
+        if not mine:
             raise RuntimeError(
-                f"the block that holds {self.name!r} ends in another thread or task than it began "
-                "in: hold the lease that acquire() returns instead"
+                f"a block that holds {self.name!r} ends in another thread or task than it began "
+                "in, and there are several: hold the lease that acquire() returns instead"
             )
+        lease = mine[-1]
+        self._open.remove(lease)
         return lease
 
     def __repr__(self) -> str:

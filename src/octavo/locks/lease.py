@@ -87,6 +87,7 @@ class Lease(Job[M]):
         owner: the random name under which it is held, for those who look from outside.
         fence: its fencing token, greater than that of every grant before it.
         released: whether it was given back.
+        block: the thread or task in which its block began.
     """
 
     def __init__(self, engine: Engine, grant: Held) -> None:
@@ -95,7 +96,7 @@ class Lease(Job[M]):
         self._grant = grant
         self.released = False
         self._spot: Spot | None = None
-        self._kept = False
+        self.block: Spot | None = None
         self._body: _Body | None = None
 
     @property
@@ -185,8 +186,7 @@ class Lease(Job[M]):
 
     async def end(self) -> bool:
         """Give it back: a step of flows."""
-        if not self._kept:
-            self.leave()
+        self.leave()
         if not self.released:
             self._grant.handles -= 1
             self.released = True
@@ -203,11 +203,10 @@ class Lease(Job[M]):
         self._grant.lose("the server says that it has ended")
         return self._grant.error()
 
-    def enter(self, *, keep: bool = False) -> None:
+    def enter(self) -> None:
         """Note that this thread or task is inside of it."""
         self.leave()
-        self._kept = keep
-        self._spot = entered_of(self._common).enter(self._grant.key, self, keep=keep)
+        self._spot = entered_of(self._common).enter(self._grant.key, self)
 
     def leave(self) -> None:
         """Note that nobody is inside of it any more."""
@@ -216,8 +215,10 @@ class Lease(Job[M]):
             self._spot = None
 
     def __enter__(self: Lease[Sync]) -> Lease[Sync]:
-        """Hold it until the end of the block."""
+        """Hold it until the end of the block, if it is held."""
+        self.check()
         self.enter()
+        self.block = self._spot
         return self
 
     def __exit__(
@@ -240,11 +241,11 @@ class Lease(Job[M]):
 
     async def __aenter__(self: Lease[Async]) -> Lease[Async]:
         """Hold it until the end of the block, which is cancelled if it is lost."""
+        self.check()
         self.enter()
+        self.block = self._spot
         self._body = body = _Body()
         self._grant.on_loss.append(body.cancel)
-        if self._grant.lost:
-            body.cancel()
         return self
 
     async def __aexit__(

@@ -37,9 +37,7 @@ def decorator(
     lock_of(template)  # whatever is wrong with the options is wrong here, not at the first call
 
     def decorate(function: Callable[P, Any]) -> Callable[P, Any]:
-        if inspect.iscoroutinefunction(function) is not tasks:
-            kind = "a coroutine function" if tasks else "a plain function"
-            raise TypeError(f"this client decorates {kind}, which {function!r} is not")
+        _check_function(function, tasks=tasks)
         name_of = _naming(template, function)
 
         @functools.wraps(function)
@@ -67,6 +65,14 @@ def decorator(
         return call_async if tasks else call
 
     return decorate
+
+
+def _check_function(function: Callable[..., Any], *, tasks: bool) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{function!r} yields: hold the lock in a `with` block inside of it")
+    if inspect.iscoroutinefunction(function) is not tasks:
+        kind = "a coroutine function" if tasks else "a plain function"
+        raise TypeError(f"this client decorates {kind}, which {function!r} is not")
 
 
 def _naming(template: str, function: Callable[..., Any]) -> Callable[[Any, Any], str]:

@@ -104,7 +104,7 @@ class Places:
 
     def holding(self, owner: bytes) -> Command[bool]:
         """Return the Command that tells whether a lease has not ended."""
-        return HELD(self.keys[2:], (owner,), bool)
+        return HELD(self._held, (owner,), bool)
 
     def address(self, *, listen: bool) -> bytes | None:
         """Return the channel on which this process is told of its turn, if it listens there.

@@ -8,9 +8,9 @@
 local owner, now = ARGV[1], clock()
 local packed = redis.call('HGET', KEYS[2], owner)
 local facts = packed and cmsgpack.unpack(packed)
-if not holds(facts, now) then
+if not stands(KEYS[1], owner, facts, now) then
   return 0
 end
 facts[LABEL], facts[STATE] = ARGV[2], HOLDS
-begin(KEYS[1], KEYS[2], nil, now, owner, facts)
+redis.call('HSET', KEYS[2], owner, cmsgpack.pack(facts))
 return 1

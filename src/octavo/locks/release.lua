@@ -15,16 +15,16 @@ local held = holds(facts, now)
 local early = held and not gives_up and facts[SINCE] + facts[HOLD] > now
 if held and limit == 1 and not early and redis.call('EXISTS', queue) == 0 then
   -- Nobody waits: most often. The rest is not even defined then.
-  redis.call('ZREM', leases, owner)
   redis.call('HDEL', who, owner)
-  return 1
+  return redis.call('ZREM', leases, owner)
 end
 
 -- @include places.lua
 -- How many are remembered who gave up before they were heard of, and for how many microseconds.
 local MOST_GONE, GONE_FOR = 100, 60e6
+held = stands(leases, owner, facts, now)
 local places = open_places(leases, queue, who, limit, now)
-if early then
+if early and held then
   facts[STATE], facts[TTL] = KEPT, facts[SINCE] + facts[HOLD] - now
   begin(leases, who, limit, now, owner, facts)
 elseif held then

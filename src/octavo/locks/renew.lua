@@ -8,7 +8,7 @@
 local owner, now = ARGV[1], clock()
 local packed = redis.call('HGET', KEYS[2], owner)
 local facts = packed and cmsgpack.unpack(packed)
-if not holds(facts, now) then
+if not stands(KEYS[1], owner, facts, now) then
   return 0
 end
 facts[TTL], facts[STATE] = tonumber(ARGV[2]), HOLDS

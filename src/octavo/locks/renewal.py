@@ -92,9 +92,10 @@ class Renewals:
     async def _watch(self) -> None:
         try:
             await self._watch_on()
-        finally:
-            # Should somebody have cancelled it, the next lease starts it again.
+        except BaseException:
+            # Somebody has cancelled it: the next lease starts it again.
             self._watching = False
+            raise
 
     async def _watch_on(self) -> None:
         idle_since = clock.now()
@@ -102,28 +103,33 @@ class Renewals:
             # In this order: whoever comes from here on sets the new signal.
             self._signal = signal = Signal()
             self._wakes = inf
-            now = clock.now()
-            due, lost = self._look(now)
-            for grants in due:
-                try:
-                    await Spawn(self._renew, grants)
-                except Exception as error:  # noqa: BLE001 - the client may be closed
-                    self._put_off(grants, error)
-            for grant in lost:
-                await self.tell(grant)
+            await self._round()
             if self._held:
-                idle_since = now
-            elif now - idle_since >= _LINGER:
+                idle_since = clock.now()
+            elif clock.now() - idle_since >= _LINGER:
                 with self._lock:
                     if not self._held:
                         self._watching = False
                         return
             await WaitFor(signal, self._wakes - clock.now())
 
+    # A step of its own: what it has had in its hands must not be kept while the watch waits.
+    async def _round(self) -> None:
+        now = clock.now()
+        due, lost = self._look(now)
+        for grants in due:
+            try:
+                await Spawn(self._renew, grants, now)
+            except Exception as error:  # noqa: BLE001 - the client may be closed
+                for grant in grants:
+                    self._answered(grant, now, grant.lasts(now), error)
+        for grant in lost:
+            await self.tell(grant)
+
     def _look(self, now: float) -> tuple[list[list[Grant]], list[Grant]]:
         """Return what is to be renewed, by the write it goes in, and what was lost."""
         held, lost = self._sift(now)
-        idle = [grant for grant in held if not grant.renewing]
+        idle = [grant for grant in held if not grant.under_way]
         due: dict[object, list[Grant]] = {}
         for grant in idle:
             if grant.due <= now:
@@ -136,7 +142,7 @@ class Renewals:
                 wakes = min(wakes, grant.due)
             else:
                 together.append(grant)
-                grant.renewing = True
+                grant.sending(now, grant.lasts(now))
         self._wakes = min(wakes, now + _LOOK)
         return list(due.values()), lost
 
@@ -160,13 +166,13 @@ class Renewals:
         alone = grant.places.terms.sync is not None
         return id(grant) if alone else self._common.topology.node_of(grant.places.keys)
 
-    async def _renew(self, grants: list[Grant]) -> None:
-        asked = clock.now()
+    async def _renew(self, grants: list[Grant], asked: float) -> None:
         times = [grant.lasts(asked) for grant in grants]
         renewals = [
             grant.places.renewing(grant.owner, lasts)
             for grant, lasts in zip(grants, times, strict=True)
         ]
+        replies: list[Any] = [None] * len(grants)
         try:
             sync = grants[0].places.terms.sync
             if sync is None:
@@ -177,25 +183,21 @@ class Renewals:
                 few = NotReplicated(f"{replicas} replicas took the renewal, not {sync}")
                 replies = [few if held and replicas < sync else held]
         except Exception as error:  # noqa: BLE001 - the client may be closed
-            self._put_off(grants, error)
-            return
-        for grant, lasts, reply in zip(grants, times, replies, strict=True):
-            if isinstance(reply, OctavoError):
-                self._put_off([grant], reply)
-            elif reply:
-                grant.renewing = False
-                grant.renewed(asked, min(lasts, grant.ttl))
-            else:
-                grant.lose("the server says that it has ended")
-        self._signal.set()
+            replies = [error] * len(grants)
+        finally:
+            for grant, lasts, reply in zip(grants, times, replies, strict=True):
+                self._answered(grant, asked, lasts, reply)
+            self._signal.set()
 
-    def _put_off(self, grants: list[Grant], error: Exception) -> None:
-        log.info("octavo could not renew %d leases: %r", len(grants), error)
-        now = clock.now()
-        for grant in grants:
-            grant.renewing = False
-            grant.due = now + min(grant.ttl / 10, 1.0)
-        self._signal.set()
+    def _answered(self, grant: Grant, asked: float, lasts: float, reply: Any) -> None:
+        """Take the server's answer to a renewal, an error, or None for no answer."""
+        renewed = reply == 1
+        grant.sent(asked, lasts, renewed=renewed)
+        if reply == 0:
+            grant.lose("the server says that it has ended")
+        elif not renewed:
+            log.info("octavo could not renew a lease of %r: %r", grant.name, reply)
+            grant.due = clock.now() + min(grant.ttl / 10, 1.0)
 
     async def tell(self, grant: Grant) -> None:
         """Tell the user that a lease is lost: a step of flows."""
