@@ -498,14 +498,25 @@ def test_a_fence_falls_back_only_if_the_one_common_server_forgets_what_its_clock
         lease.release()
 
 
-def test_without_a_lease_a_fence_is_not_raised(others: list[Any], rack: Rack) -> None:
-    lock = redlock(others)
-    lock.acquire(wait=5).release()
-    before = rack.fences
-    stranger = lock._servers[0].raise_fence
-    fence = before[0] + 10**9
-    assert others[0]._engine.drive("test", stranger, b"stranger", fence) is False
-    assert rack.fences == before
+def test_who_does_not_hold_it_any_more_raises_no_fence(others: list[Any], rack: Rack) -> None:
+    lock = redlock(others, ttl=0.3, renew=False)
+    lease = lock.acquire(wait=5)
+    server = lock._servers[0]
+    fence = lease.fence + 10**9
+
+    def raised(owner: str) -> Any:
+        return others[0]._engine.drive("test", server.raise_fence, owner.encode(), fence)
+
+    assert raised("a stranger") is False
+    wait_until(lambda: rack.owners == [[]] * 3, "it has run out")
+    assert raised(lease.owner) is False
+    assert max(rack.fences) < fence
+    lease = redlock(others).acquire(wait=5)
+    wait_until(partial(grants_all, lease), "all servers grant it")
+    assert raised(lease.owner) is True
+    assert rack.fences[0] == others[0].locks.holder("x").fence == fence
+    assert raised(lease.owner) is True
+    lease.release()
 
 
 @FLOWS
