@@ -73,7 +73,8 @@ class Redlock(Holdable[M]):
     again, at random intervals of up to 0.25 s.
 
     It is safe as long as the servers' clocks run equally fast, within 1 %, and none of them forgets
-    what it has granted: one that restarts without its data within `ttl` can grant it to another.
+    what it has granted: one that restarts without its data within `ttl`, or whose replica takes
+    over, can grant it to another.
 
     It is a context manager that waits for a lease as long as it takes.
 
