@@ -81,7 +81,7 @@ class Redlock(Holdable[M]):
     Args:
         clients: one client of each server, all sync or all async.
         name: what users call it.
-        ttl: seconds or a timedelta, of 10 ms to 30 days, for which a lease lasts without renewal.
+        ttl: seconds or a timedelta, of 10 ms to 24 hours, for which a lease lasts without renewal.
         renew: whether leases are renewed, every third of `ttl`, until they are released.
         max_hold: seconds after which a lease is no longer renewed.
         on_lost: called with the lease when it is lost; see `HoldOptions`.
