@@ -417,7 +417,7 @@ class AsyncEngine:
                     return reply
                 failure = reply
             except Lost as lost:
-                failure = lost
+                failure = lost.untied()
         # A loop may have a clock of its own; an Attempt goes by the process's.
         attempt = Attempt.of(name, command, time.monotonic() + deadline - loop.time())
         return await self._reply_at_length(command, attempt, endpoint, failure)
@@ -454,7 +454,7 @@ class AsyncEngine:
                     return reply
                 failure = reply
             except Lost as lost:
-                failure = lost
+                failure = lost.untied()
             except TimeoutError:
                 why = "no reply within the timeout"
                 if failure is not None:
@@ -577,7 +577,7 @@ class AsyncEngine:
                 data = b"".join([data for data, _ in packs])
                 await channel.send(data, by_loop, sum(counts), replies)
         except Lost as lost:
-            failure = lost
+            failure = lost.untied()
         except TimeoutError:
             pass
         except OctavoError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from octavo import errors
 
@@ -38,6 +38,13 @@ class Lost(Exception):
         super().__init__(str(cause) or type(cause).__name__)
         self.sent = sent
         self.late = late
+
+    def untied(self) -> Self:
+        """Return it without its traceback, for a variable: it is in the frames that it names.
+
+        Until such a cycle is found, all that the frames hold stays; and what users drop is to go.
+        """
+        return self.with_traceback(None)
 
 
 # Refused before executing. A script may have read before its first write was refused, but no

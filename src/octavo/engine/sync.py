@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("octavo")
 
 _READ_SIZE = 65_536
+_MOST_IDLE = 64
+"""Idle connections kept to a node."""
 _TRUSTED_IDLE = 1.0
 """Seconds after which an idle connection is looked at before it is used."""
 
@@ -186,7 +188,10 @@ class Node:
 
     def give(self, wire: Wire) -> None:
         """Take back a connection that has nothing outstanding."""
-        self._idle.append(wire)
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(wire)
+        else:
+            wire.close()
 
     def close(self) -> None:
         """Close what is idle."""
@@ -446,24 +451,26 @@ class SyncEngine:
         with self._telemetry(name):
             return self._drive(name, method(*args, **kwargs))
 
-    def _drive(self, name: str, steps: Coroutine[Any, Any, Any]) -> Any:
+    def _drive(self, name: str, steps: Any) -> Any:
         result: Any = None
         error: BaseException | None = None
-        try:
-            while True:
-                awaited = steps.send(result) if error is None else steps.throw(error)
-                result, error = None, None
-                try:
+        while True:
+            try:
+                while True:
+                    awaited = steps.send(result) if error is None else steps.throw(error)
+                    result, error = None, None
                     if awaited.__class__ is Command:
                         result = self.run(name, awaited)
                     else:
                         result = self._perform(name, awaited)
-                except BaseException as raised:  # noqa: BLE001 - the flow decides what it means
-                    error = raised
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            steps.close()
+            except StopIteration as stop:
+                return stop.value
+            except BaseException as raised:
+                if steps.cr_frame is None:
+                    error = None
+                    raise
+                # The flow decides what it means, wherever an interrupt has struck.
+                error = raised
 
     def _perform(self, name: str, awaited: Command[Any] | Effect[Any]) -> Any:
         match awaited:

@@ -83,6 +83,11 @@ class Endpoint:
 
 
 def _not_connected(error: Exception, address: str) -> Exception:
+    # redis-py keeps errors in variables of the frames that their tracebacks hold.
+    chain: BaseException | None = error
+    while chain is not None:
+        chain.__traceback__ = None
+        chain = chain.__cause__ or chain.__context__
     if isinstance(error, AuthenticationError | NoPermissionError):
         return AccessDenied(f"{error.status_code or 'WRONGPASS'} {error} at {address}")
     if isinstance(error, ResponseError):
@@ -330,7 +335,10 @@ class Cluster(Topology):
             else:
                 self._by_slot = {}
                 return
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure
 
 
 _KINDS: dict[str, type[Topology]] = {

@@ -129,9 +129,15 @@ class Tracker:
         with self._lock:
             until, _ = self._pauses.get(where, (0.0, 0.0))
             if where not in self._links and not self._closed and monotonic() >= until:
+                self._forget_closed_loops()
                 channel = None if near is None else new_channel(near)
                 self._links[where] = self._open(self, where[0], channel)
         return None
+
+    def _forget_closed_loops(self) -> None:
+        for where in [where for where in (*self._pauses, *self._links) if _is_closed(where[1])]:
+            self._pauses.pop(where, None)
+            self._links.pop(where, None)
 
     def attach(self, store: Store, prefix: bytes = b"") -> None:
         """Have changed keys that begin so removed from a store, for as long as it lives."""
@@ -230,3 +236,8 @@ class Tracker:
         for link in self._links.values():
             link.abandon()
         self._begin()
+
+
+def _is_closed(place: object) -> bool:
+    closed: Callable[[], bool] = getattr(place, "is_closed", bool)
+    return closed()

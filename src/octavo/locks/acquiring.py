@@ -41,6 +41,10 @@ _AFTER, _STAGGER = 0.005, 0.05
 """Seconds after the end of a lease when the next asks for it, and those behind, one by one."""
 
 
+_UNHEARD = -1
+"""Stands for a reply that did not come."""
+
+
 class Ask:
     """One caller's way to a place."""
 
@@ -208,10 +212,20 @@ async def _give_up_all(asks: Sequence[Ask]) -> None:
 
 
 async def give_back_all(grants: Sequence[Grant]) -> bool:
-    """Release several leases, whatever becomes of one; return whether all were held until then."""
+    """Release several leases, in one write per node; return whether all were held until then."""
+    if not grants:
+        return True
     held = True
     failure: BaseException | None = None
-    for grant in reversed(grants):
+    try:
+        parts = tuple(replace(grant.giving_back(), recover=_unheard) for grant in grants)
+        replies = await Command[list[int]]((), (), list, parts=parts)
+        for grant, reply in zip(grants, replies, strict=True):
+            if reply != _UNHEARD:
+                await grant.gave_back(held=bool(reply))
+    except BaseException as error:  # noqa: BLE001 - each is given back all the same
+        failure = error
+    for grant in grants:
         try:
             held &= await grant.give_back()
         except BaseException as error:  # noqa: BLE001 - the others are given back all the same
@@ -219,3 +233,8 @@ async def give_back_all(grants: Sequence[Grant]) -> bool:
     if failure is not None:
         raise failure
     return held
+
+
+def _unheard(error: OctavoError) -> int:
+    log.info("octavo asks again whether a lease was given back: %s", error)
+    return _UNHEARD

@@ -167,7 +167,8 @@ class Grant(Held):
         self._alone = self.under_way == 0
         self.under_way += 1
         self._until = min(self._until, clock.valid_until(asked, lasts))
-        self.due = min(self.due, asked + lasts / 3)
+        if self.due < inf:
+            self.due = min(self.due, asked + lasts / 3)
 
     def sent(self, asked: float, lasts: float, *, renewed: bool) -> None:
         """Take note of what has come of it; without a reply nothing has, as far as is known."""
@@ -219,12 +220,9 @@ class Grant(Held):
         """Release it; return whether it was held until then."""
         if self.given_back is not None:
             return self.given_back
-        if self.keeper is not None:
-            self.keeper.forget(self)
-        self.end("it was released")
-        again, self._asked_back = self._asked_back, True
+        again = self._asked_back
         try:
-            held = await self.places.releasing(self.owner)
+            held = await self.giving_back()
         except ConnectionLost as lost:
             if lost.outcome == "not_sent":
                 self._asked_back = again
@@ -237,7 +235,19 @@ class Grant(Held):
             self.given_back = not self.lost
             raise
         # If this is not the first try, and finds nothing, another one has done it.
-        if not held and not again and not self.lost:
+        return await self.gave_back(held=bool(held) or again)
+
+    def giving_back(self) -> Command[int]:
+        """Return the Command that releases it, and take note that it is held no more."""
+        if self.keeper is not None:
+            self.keeper.forget(self)
+        self.end("it was released")
+        self._asked_back = True
+        return self.places.releasing(self.owner)
+
+    async def gave_back(self, *, held: bool) -> bool:
+        """Take note of whether it was held until its release, and return that."""
+        if not held and not self.lost:
             self.ended = None
             self.lose("the server says that it had ended")
             if self.keeper is not None:

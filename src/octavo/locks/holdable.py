@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from octavo.engine.command import Job, M
-from octavo.errors import LockTimeout, WouldDeadlock
+from octavo.errors import LockTimeout, OctavoError, WouldDeadlock
 from octavo.locks.acquiring import Ask
 from octavo.locks.entered import entered_of
 from octavo.locks.lease import Lease
@@ -47,7 +47,7 @@ class Holdable(Job[M]):
         if (again := self._again(weight, wait=0.0)) is not None:
             return again
         held = await self._ask(weight, 0.0)
-        return None if held is None else self._lease(held)
+        return None if held is None else await self._lease(held)
 
     async def _within(self, weight: int, wait: Seconds | None) -> Lease[M]:
         """Return a lease, waiting for it."""
@@ -57,7 +57,7 @@ class Holdable(Job[M]):
         held = await self._ask(weight, seconds)
         if held is None:
             raise LockTimeout(f"{self.name!r} was not free within {seconds:g} seconds")
-        return self._lease(held)
+        return await self._lease(held)
 
     def _ask(self, weight: int, wait: float | None) -> Coroutine[Any, Any, Held | None]:
         """Return what is granted within so many seconds; None is no end."""
@@ -88,11 +88,15 @@ class Holdable(Job[M]):
         """Whether somebody who holds that may get this too."""
         return weight + held.weight <= self._places.limit
 
-    def _lease(self, grant: Held) -> Lease[M]:
-        if (on_lost := self._places.terms.on_lost) is not None:
-            engine = self._engine
-            grant.tell = lambda grant: on_lost(Lease(engine, grant))
-        return self._handle(grant)
+    async def _lease(self, grant: Held) -> Lease[M]:
+        try:
+            if (on_lost := self._places.terms.on_lost) is not None:
+                engine = self._engine
+                grant.tell = lambda grant: on_lost(Lease(engine, grant))
+            return self._handle(grant)
+        except BaseException:
+            await grant.give_back()
+            raise
 
     def _handle(self, grant: Held) -> Lease[M]:
         lease: Lease[M] = Lease(self._engine, grant)
@@ -103,8 +107,13 @@ class Holdable(Job[M]):
     def __enter__(self: Holdable[Sync]) -> Lease[Sync]:
         """Wait for a lease, and hold it until the end of the block."""
         lease: Lease[Sync] = self._drive("lock.acquire", self._within, self._weight, None)
-        self._open.append(lease)
-        return lease.__enter__()
+        try:
+            self._open.append(lease)
+            return lease.__enter__()
+        except BaseException:
+            self._open.remove(lease)
+            lease.release()
+            raise
 
     def __exit__(
         self: Holdable[Sync],
@@ -113,7 +122,14 @@ class Holdable(Job[M]):
         traceback: TracebackType | None,
     ) -> None:
         """Release it; see `Lease`."""
-        self._close().__exit__(kind, error, traceback)
+        lease = self._close()
+        try:
+            lease.__exit__(kind, error, traceback)
+        except OctavoError:
+            raise
+        except BaseException:
+            lease.release()
+            raise
 
     async def __aenter__(self: Holdable[Async]) -> Lease[Async]:
         """Wait for a lease, and hold it until the end of the block."""

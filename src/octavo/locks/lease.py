@@ -236,6 +236,9 @@ class Lease(Job[M]):
             held = self.release()
         except OctavoError as unreleased:
             held = self._unreleased(unreleased)
+        except BaseException:
+            self.release()
+            raise
         if not held and error is None:
             raise self._grant.error()
 

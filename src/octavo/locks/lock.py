@@ -50,8 +50,9 @@ class Lock(Holdable[M]):
     async def acquire(self, wait: Seconds | None = None) -> Lease[M]:
         """Return a lease, waiting for it if need be.
 
-        One round trip if it is free. Otherwise one more, or two, to stand in the queue, and none
-        when its turn comes. A cancelled call leaves nothing behind.
+        One round trip if it is free. Otherwise one more, or two, to stand in the queue, and one
+        when its turn comes, or none if that is within a second. A cancelled call leaves nothing
+        behind.
 
         Args:
             wait: for how many seconds, or a timedelta; None is as long as it takes.

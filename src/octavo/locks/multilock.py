@@ -150,7 +150,7 @@ class MultiLock(Holdable[M]):
                         await give_back_all(held)
                         return None
                     held.append(grant)
+            return Grants(self.name, self.key, held)
         except BaseException:
             await give_back_all(held)
             raise
-        return Grants(self.name, self.key, held)

@@ -55,18 +55,21 @@ local function open_places(leases, queue, who, limit, now)
 
   -- Ends what has run out.
   local function prune()
+    local silent
     for _, owner in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now)) do
       local facts = facts_of(owner)
       remove(owner, facts)
       if facts and facts[STATE] == HANDED and facts[ADDRESS] ~= '' then
-        -- A process that does not answer keeps nobody waiting once more. Should it wake, its
-        -- waiters come back to where they stood.
-        for _, other in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
-          local theirs = facts_of(other)
-          if not theirs or theirs[ADDRESS] == facts[ADDRESS] then
-            leave_queue(other)
-          end
-        end
+        silent = silent or {}
+        silent[facts[ADDRESS]] = true
+      end
+    end
+    -- A process that does not answer keeps nobody waiting once more. Should it wake, its waiters
+    -- come back to where they stood.
+    for _, owner in ipairs(silent and redis.call('ZRANGE', queue, 0, -1) or {}) do
+      local facts = facts_of(owner)
+      if not facts or silent[facts[ADDRESS]] then
+        leave_queue(owner)
       end
     end
   end
