@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import octavo
-from octavo.errors import LockTimeout
+from octavo.errors import LockLost, LockTimeout
+from octavo.locks import clock
 from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
+    from octavo.locks import Lease
     from octavo.testing.faults import Line
 
 
@@ -39,3 +43,40 @@ def hold(line: Line, url: str, prefix: str, what: str, permits: int, ttl: float)
             lease = getattr(db.rwlock("x", ttl=ttl), what).acquire()
         line.say(lease.fence)
         line.hear()
+
+
+def notice(line: Line, url: str, prefix: str, face: str, ttl: float) -> float:
+    """Hold a lock, and say when it is lost; return when it was last seen to be valid."""
+    seen = 0.0
+    over = threading.Event()
+
+    def look(lease: Lease[Any]) -> None:
+        nonlocal seen
+        while not over.is_set():
+            if lease.valid:
+                seen = clock.now()
+            over.wait(0.001)
+
+    async def main() -> None:
+        async with octavo.connect_async(url, prefix=prefix) as db:
+            try:
+                async with db.lock("x", ttl=ttl) as lease:
+                    watcher.append(Call(look, lease))
+                    line.say([lease.fence, clock.now()])
+                    await asyncio.sleep(30)
+            except LockLost:
+                line.say(["lost", clock.now()])
+
+    watcher = list[Call[None]]()
+    if face == "async":
+        asyncio.run(main())
+    else:
+        with octavo.connect(url, prefix=prefix) as db:
+            lease = db.lock("x", ttl=ttl).acquire()
+            watcher.append(Call(look, lease))
+            line.say([lease.fence, clock.now()])
+            lease.lost.wait(30)
+            line.say(["lost", clock.now()])
+    over.set()
+    watcher[0].result()
+    return seen
