@@ -1,0 +1,70 @@
+"""Processes that race for one lock: what it protects is never touched by two at once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from octavo.testing import faults
+from tests.locks import race_workers
+from tests.locks.campaign_records import Resource, examine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fix_servers import Server, Servers
+
+PROCESSES = 8
+TTL = 10.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("races")]
+
+soak = pytest.mark.soak
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    return servers.get(request.param)
+
+
+def race(
+    server: Server, prefix: str, home: Path, sections: int, options: dict[str, Any], **least: Any
+) -> None:
+    """Have processes count under a lock, half of them with tasks, and check all they did."""
+    with faults.Crew() as crew:
+        for number in range(PROCESSES):
+            face = "async" if number % 2 else "sync"
+            args = (server.url, prefix, str(home), face, sections, {"ttl": TTL} | options)
+            crew.spawn(race_workers.count_up, *args)
+        crew.meet()
+        began = time.monotonic()
+        crew.results(timeout=300)
+        took = time.monotonic() - began
+    findings = examine(home, {"x": 1}, ttl=TTL, ok=1.0, contended=PROCESSES, **least)
+    resource = Resource(home / "x")
+    print(f"{options}: {findings}; {PROCESSES * sections / took:,.0f} sections/s")
+    assert resource.count == PROCESSES * sections
+    assert (resource.torn, resource.disorder) == (0, 0)
+    assert findings.lost == 0
+
+
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize(
+    ("server", "options", "sections"),
+    [
+        ("embedded", {}, 2000),
+        ("embedded", {"fair": True}, 200),
+        pytest.param("embedded", {"fair": True}, 2000, marks=soak),
+        ("cluster", {"sync": 1}, 100),
+        pytest.param("cluster", {"sync": 1}, 2000, marks=soak),
+        pytest.param("redis-7", {}, 2000, marks=soak),
+        pytest.param("redis-8", {"fair": True}, 2000, marks=soak),
+    ],
+    indirect=["server"],
+)
+def test_what_eight_processes_count_under_a_lock_is_exact(
+    server: Server, options: dict[str, Any], sections: int, prefix: str, tmp_path: Path
+) -> None:
+    race(server, prefix, tmp_path, sections, options)
