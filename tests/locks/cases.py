@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from octavo.errors import LockTimeout
 from octavo.testing.waiting import wait_until
+from tests.fix_faces import Uniform
 from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
@@ -142,6 +144,15 @@ def waiting(
     finally:
         if call.error() is None:
             call.result().release()
+
+
+def listen(db: Any, holdable: Any) -> None:
+    """Have a client wait in vain for what is held, until it hears of its turn."""
+    client = db._face.client if isinstance(db, Uniform) else db
+    links = client._common.tracker._links
+    while not any(link.channel and link.trusted for link in list(links.values())):
+        with suppress(LockTimeout):
+            holdable.acquire(wait=0.05)
 
 
 def haunt(holdable: Any, *, weight: int = 1, address: bytes = b"") -> str:

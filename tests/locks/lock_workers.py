@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import octavo
-from octavo.errors import LockLost, LockTimeout
+from octavo.errors import LockLost
 from octavo.locks import clock
+from tests.locks.cases import listen
 from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def take_turns(line: Line, url: str, prefix: str, name: str, count: int, ttl: fl
             with lock as lease:
                 line.say([name, lease.fence])
 
-        while lock._places.address(listen=False) is None:  # until it hears of its turn
-            with suppress(LockTimeout):
-                lock.acquire(wait=0.05)
+        listen(db, lock)
         calls = [Call(take) for _ in range(count)]
         for call in calls:
             call.result()

@@ -52,7 +52,7 @@ OPTIONS: dict[str, Values] = {
     "lock_delay": PAUSES,
     "sync": [*NO_INTS, *((bad, ValueError) for bad in (0, -1, 101, 10**30))],
     "sync_timeout": [*NO_SECONDS, *NONE, (0, ValueError)],
-    "on_lost": [(bad, TypeError) for bad in (5, "print", [], True)],
+    "on_lost": [(5, TypeError), ("print", TypeError), ([], TypeError), (True, TypeError)],
 }
 OF_LOCKS: dict[str, Values] = {"fair": FLAGS, "reentrant": FLAGS}
 LIMITS: Values = [
