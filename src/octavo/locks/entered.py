@@ -15,19 +15,18 @@ if TYPE_CHECKING:
     from octavo.engine.command import Common
     from octavo.locks.lease import Lease
 
-    Spot = tuple[bytes, object]
-
 
 class Entered:
-    """The leases that each thread or task of a client is inside of, by key, the last one last."""
+    """The leases that each thread or task of a client is inside of, the last one last."""
 
     def __init__(self, *, tasks: bool) -> None:
         self._tasks = tasks
         self._local = threading.local()
         # A lease that is dropped is to end.
-        self._leases: dict[Spot, list[weakref.ref[Lease[Any]]]] = {}
+        self._leases: dict[object, list[weakref.ref[Lease[Any]]]] = {}
 
-    def _here(self) -> object:
+    def here(self) -> object:
+        """Return what tells this thread or task from all others."""
         if self._tasks:
             return asyncio.current_task()
         # Not its number, which another thread has after its end.
@@ -36,29 +35,27 @@ class Entered:
             token = self._local.token = object()
         return token
 
-    def last(self, key: bytes) -> Lease[Any] | None:
-        """Return the lease that this thread or task entered last, of those not released."""
-        for reference in reversed(self._leases.get(self.spot(key), ())) if self._leases else ():
+    def last(self, keys: tuple[bytes, ...]) -> Lease[Any] | None:
+        """Return the last lease that was entered here of any of these, and is not released."""
+        for reference in reversed(self._leases.get(self.here(), ())) if self._leases else ():
             lease: Lease[Any] | None = reference()
-            if lease is not None and not lease.released:
+            if lease is None or lease.released:
+                continue
+            if not set(keys).isdisjoint(lease.grant.keys):
                 return lease
         return None
 
-    def spot(self, key: bytes) -> Spot:
-        """Return what tells this thread or task, and a key, from all others."""
-        return key, self._here()
-
-    def enter(self, key: bytes, lease: Lease[Any]) -> Spot:
+    def enter(self, lease: Lease[Any]) -> object:
         """Note that this thread or task is inside; return what `leave` takes."""
-        spot = self.spot(key)
-        self._leases.setdefault(spot, []).append(weakref.ref(lease))
-        return spot
+        here = self.here()
+        self._leases.setdefault(here, []).append(weakref.ref(lease))
+        return here
 
-    def leave(self, spot: Spot, lease: Lease[Any]) -> None:
+    def leave(self, where: object, lease: Lease[Any]) -> None:
         """Note that it is not inside any more."""
-        left = [each for each in self._leases.pop(spot, ()) if each() not in (lease, None)]
+        left = [each for each in self._leases.pop(where, ()) if each() not in (lease, None)]
         if left:
-            self._leases[spot] = left
+            self._leases[where] = left
 
 
 def entered_of(common: Common) -> Entered:

@@ -24,7 +24,7 @@ class Held(ABC):
 
     Attributes:
         name: the name of what is held.
-        key: what tells it apart from everything else that a thread or task is inside of.
+        keys: what tells it apart from everything else that a thread or task is inside of.
         owner: the random name under which it is held.
         fence: its fencing token.
         weight: how much of what can be held it takes.
@@ -37,9 +37,9 @@ class Held(ABC):
         tell: the user's function to call when it is lost.
     """
 
-    def __init__(self, name: str, key: bytes, owner: bytes, ttl: float) -> None:
+    def __init__(self, name: str, keys: tuple[bytes, ...], owner: bytes, ttl: float) -> None:
         self.name = name
-        self.key = key
+        self.keys = keys
         self.owner = owner
         self.ttl = ttl
         self.fence = 0
@@ -134,7 +134,7 @@ class Grant(Held):
     """
 
     def __init__(self, places: Places, owner: bytes, weight: int, fence: int) -> None:
-        super().__init__(places.name, places.keys.leases, owner, places.terms.ttl)
+        super().__init__(places.name, (places.keys.leases,), owner, places.terms.ttl)
         self.places = places
         self.weight = weight
         self.fence = fence

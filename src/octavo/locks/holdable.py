@@ -33,9 +33,9 @@ class Holdable(Job[M]):
         self._open: list[Lease[Any]] = []
 
     @property
-    def key(self) -> bytes:
+    def keys(self) -> tuple[bytes, ...]:
         """What tells it apart from everything else that can be held."""
-        return self._places.keys.leases
+        return (self._places.keys.leases,)
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class Holdable(Job[M]):
             WouldDeadlock: the caller would wait for itself.
             LockLost: what it is inside of is lost.
         """
-        lease = entered_of(self._common).last(self.key)
+        lease = entered_of(self._common).last(self.keys)
         if lease is None:
             return None
         grant = lease.grant
@@ -148,7 +148,7 @@ class Holdable(Job[M]):
 
     def _close(self) -> Lease[Any]:
         """Return the lease of the block that ends here."""
-        here = entered_of(self._common).spot(self.key)
+        here = entered_of(self._common).here()
         mine = [lease for lease in self._open if lease.block == here]
         # A block may end in another thread or task than it began in, if it is the only one.
         if not mine and len(self._open) == 1:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from octavo.engine.command import Async, Command, Engine, Sync
     from octavo.errors import LockLost
-    from octavo.locks.entered import Spot
     from octavo.locks.grant import Held
     from octavo.locks.options import Seconds
 
@@ -95,8 +94,8 @@ class Lease(Job[M]):
         self._engine = engine
         self._grant = grant
         self.released = False
-        self._spot: Spot | None = None
-        self.block: Spot | None = None
+        self._spot: object = None
+        self.block: object = None
         self._body: _Body | None = None
 
     @property
@@ -206,7 +205,7 @@ class Lease(Job[M]):
     def enter(self) -> None:
         """Note that this thread or task is inside of it."""
         self.leave()
-        self._spot = entered_of(self._common).enter(self._grant.key, self)
+        self._spot = entered_of(self._common).enter(self)
 
     def leave(self) -> None:
         """Note that nobody is inside of it any more."""

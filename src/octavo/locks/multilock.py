@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class Grants(Held):
     """Leases of several locks, held as one; its fence is the greatest of theirs."""
 
-    def __init__(self, name: str, key: bytes, grants: Sequence[Grant]) -> None:
-        super().__init__(name, key, grants[0].owner, grants[0].ttl)
+    def __init__(self, name: str, grants: Sequence[Grant]) -> None:
+        keys = tuple(key for grant in grants for key in grant.keys)
+        super().__init__(name, keys, grants[0].owner, grants[0].ttl)
         self.grants = grants
         self.fence = max(grant.fence for grant in grants)
         self.weight = len(grants)
@@ -61,7 +62,9 @@ class Grants(Held):
 
     def holding(self) -> Command[bool]:
         """Refuse: they may be on several nodes."""
-        raise TypeError("several locks cannot guard a batch: guard it by one of them")
+        raise TypeError(
+            "the lease of several locks guards no batch: take the lock of that slot alone"
+        )
 
 
 class MultiLock(Holdable[M]):
@@ -105,9 +108,9 @@ class MultiLock(Holdable[M]):
         return ", ".join(places.name for places in self._all)
 
     @property
-    def key(self) -> bytes:
+    def keys(self) -> tuple[bytes, ...]:
         """What tells it apart from everything else that can be held."""
-        return b" ".join(places.keys.leases for places in self._all)
+        return tuple(places.keys.leases for places in self._all)
 
     @flow
     async def acquire(self, wait: Seconds | None = None) -> Lease[M]:
@@ -150,7 +153,7 @@ class MultiLock(Holdable[M]):
                         await give_back_all(held)
                         return None
                     held.append(grant)
-            return Grants(self.name, self.key, held)
+            return Grants(self.name, held)
         except BaseException:
             await give_back_all(held)
             raise

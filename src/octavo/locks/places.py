@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -40,6 +41,8 @@ class Places:
     def __init__(
         self, common: Common, name: str, base: str, *, limit: int, fair: bool, terms: Terms
     ) -> None:
+        if not common.tasks and iscoroutinefunction(terms.on_lost):
+            raise TypeError(f"on_lost of a sync client is a plain function, not {terms.on_lost!r}")
         self.common = common
         self.name = name
         self.keys = Keys.of(base)

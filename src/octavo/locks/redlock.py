@@ -108,9 +108,9 @@ class Redlock(Holdable[M]):
         self._patience = min(_PATIENCE, home.places.terms.ttl / 10)
 
     @property
-    def key(self) -> bytes:
+    def keys(self) -> tuple[bytes, ...]:
         """What tells it apart from everything else that can be held."""
-        return b"redlock " + super().key
+        return tuple(b"redlock " + key for key in super().keys)
 
     @flow
     async def acquire(self, wait: Seconds | None = None) -> Lease[M]:
@@ -165,7 +165,7 @@ class Redlock(Holdable[M]):
         Raises:
             ConnectionLost: a majority did not answer.
         """
-        votes = Votes(self._places, self.key, len(self._servers), self._patience)
+        votes = Votes(self._places, self.keys, len(self._servers), self._patience)
         servers = [server for server in self._servers if not server.silent(self._patience)]
         try:
             said = list((await votes.gather(servers)).values())

@@ -231,9 +231,11 @@ class Votes(Held):
     Each is renewed by its server's client. A grant that comes late joins the others.
     """
 
-    def __init__(self, lock: Places, key: bytes, servers: int, patience: float) -> None:
+    def __init__(
+        self, lock: Places, keys: tuple[bytes, ...], servers: int, patience: float
+    ) -> None:
         owner = os.urandom(16).hex().encode()
-        super().__init__(lock.name, key, owner, lock.terms.ttl)
+        super().__init__(lock.name, keys, owner, lock.terms.ttl)
         self.since = clock.now()
         self.patience = patience
         self.quorum = servers // 2 + 1

@@ -12,7 +12,9 @@ local owner, gives_up, now = ARGV[1], ARGV[3] == '1', clock()
 local known = redis.call('HMGET', who, owner, 'limit')
 local facts, limit = known[1] and cmsgpack.unpack(known[1]), tonumber(known[2] or 1)
 local held = holds(facts, now)
-local early = held and not gives_up and facts[SINCE] + facts[HOLD] > now
+-- The clock may have been set back since: that keeps nothing longer than asked for.
+local left = held and not gives_up and math.min(facts[SINCE] + facts[HOLD] - now, facts[HOLD]) or 0
+local early = left > 0
 if held and limit == 1 and not early and redis.call('EXISTS', queue) == 0 then
   -- Nobody waits: most often. The rest is not even defined then.
   redis.call('HDEL', who, owner)
@@ -25,7 +27,7 @@ local MOST_GONE, GONE_FOR = 100, 60e6
 held = stands(leases, owner, facts, now)
 local places = open_places(leases, queue, who, limit, now)
 if early and held then
-  facts[STATE], facts[TTL] = KEPT, facts[SINCE] + facts[HOLD] - now
+  facts[STATE], facts[TTL] = KEPT, left
   begin(leases, who, limit, now, owner, facts)
 elseif held then
   places.remove(owner, facts)

@@ -93,7 +93,7 @@ class RWLock(Job[M]):
         if not isinstance(lease, Lease):
             raise TypeError(f"lease must be a Lease, not {lease!r}")
         grant = lease.grant
-        if not isinstance(grant, Grant) or grant.key != self.writer.key:
+        if not isinstance(grant, Grant) or grant.keys != self.writer.keys:
             raise ValueError(f"lease must be one of {self!r}, not {lease!r}")
         lease.check()
         await grant.lighten(1)
