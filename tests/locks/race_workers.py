@@ -15,10 +15,12 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
 
 import octavo
-from octavo.errors import LockTimeout, NotReplicated, OctavoError
+from octavo.errors import LockLost, LockTimeout, NotReplicated, OctavoError, StaleFence
 from octavo.testing.histories import Recorder
 from tests.locks.campaign_records import Resource
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
     Body = Callable[[Any, str], Coroutine[Any, Any, None]]
 
+T = TypeVar("T")
+
+FACES = "sync", "async"
 PATIENCE = 20.0
 WRITER = 2**31
 """What a writer weighs; a reader weighs 1."""
@@ -38,6 +43,16 @@ WRITER = 2**31
 async def got(value: Any) -> Any:
     """Return what a call of either face returns."""
     return await value if inspect.isawaitable(value) else value
+
+
+def drive(steps: Coroutine[Any, Any, T]) -> T:
+    """Run what awaits calls of the sync face only, and so never has to wait."""
+    try:
+        steps.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise RuntimeError("a call of the sync face has to be awaited")
 
 
 def run_lines(
@@ -58,8 +73,7 @@ def run_lines(
 
     def thread(name: str) -> None:
         try:
-            with suppress(StopIteration):
-                body(db, name).send(None)
+            drive(body(db, name))
         except BaseException as error:  # noqa: BLE001 - raised where all are awaited
             failures.append(error)
 
@@ -98,13 +112,20 @@ class Actor:
         self, key: str, holdable: Any, *permits: int, weight: int = 1, **how: Any
     ) -> Any:
         """Return a lease, or None if there is none."""
+        return await self._attempt(key, lambda: holdable.acquire(*permits, **how), weight)
+
+    async def try_acquire(self, key: str, holdable: Any) -> Any:
+        """Return a lease, or None, which is recorded as an answer like any other."""
+        return await self._attempt(key, holdable.try_acquire, 1)
+
+    async def _attempt(self, key: str, acquire: Callable[[], Any], weight: int) -> Any:
         self._attempts += 1
         self._owner, self._key = f"{self._name}-{self._attempts}", key
         weights = () if weight == 1 else (weight,)
         lease = None
         with self._noting("acquire", *weights) as attempt:
-            lease = await got(holdable.acquire(*permits, **how))
-            attempt.result = lease.fence
+            lease = await got(acquire())
+            attempt.result = lease and lease.fence
         return lease
 
     def rely(self, lease: Any) -> bool:
@@ -226,8 +247,7 @@ def roam(
                 gc.collect()  # errors that were overcome are in cycles with the frames they passed
         errors.update(actor.errors)
 
-    face = "async" if number % 2 else "sync"
-    run_lines(line, url, face, names_of(3), body, prefix=prefix)
+    run_lines(line, url, FACES[number % 2], names_of(3), body, prefix=prefix)
     return errors
 
 
@@ -280,3 +300,152 @@ def in_task() -> bool:
         return asyncio.current_task() is not None
     except RuntimeError:
         return False
+
+
+def try_out(
+    line: Line, url: str, prefix: str, home: str, number: int, seed: int, sections: int
+) -> None:
+    """Wait for locks, or try whether they are free; without faults, both answers can be checked."""
+
+    async def body(db: Any, name: str) -> None:
+        dice = random.Random(f"{seed} {number} {name.rpartition('-')[2]}")
+        locks = {"a": db.lock("a", ttl=10), "b": db.lock("b", ttl=10, fair=True)}
+        actor = Actor(home, name, locks)
+        for _ in range(sections):
+            key = dice.choice(list(locks))
+            asked = actor.try_acquire if dice.random() < 0.5 else actor.acquire
+            lease = await asked(key, locks[key])
+            if lease is not None:
+                actor.increment(lease)
+                await nap(dice.uniform(0, 0.001))
+                await actor.release(lease)
+
+    run_lines(line, url, FACES[number % 2], names_of(2), body, prefix=prefix)
+
+
+def write_guarded(
+    line: Line, url: str, prefix: str, number: int, seed: int, sections: int
+) -> dict[str, int]:
+    """Read a score, and write it incremented if the lease still holds; return how often it did."""
+    outcomes = Counter[str]()
+
+    async def body(db: Any, name: str) -> None:
+        dice = random.Random(f"{seed} {number} {name.rpartition('-')[2]}")
+        lock = db.lock("x", ttl=10)
+        for _ in range(sections):
+            lease = await got(lock.acquire())
+            score = await got(db.leaderboard("x", keep="last").score("n"))
+            await nap(dice.uniform(0, 0.002))
+            try:
+                if in_task():
+                    async with db.batch(guard=lease) as batch:
+                        batch.leaderboard("x", keep="last").submit("n", (score or 0) + 1)
+                else:
+                    with db.batch(guard=lease) as batch:
+                        batch.leaderboard("x", keep="last").submit("n", (score or 0) + 1)
+            except LockLost:
+                outcomes["refused"] += 1
+            else:
+                outcomes["written"] += 1
+            await got(lease.release())
+
+    run_lines(line, url, FACES[number % 2], names_of(2), body, prefix=prefix)
+    return outcomes
+
+
+def hold_in_thread(line: Line, url: str, prefix: str, ttl: float) -> dict[str, float]:
+    """Hold a lock until it is lost; return when that was told, and how, on `time.monotonic()`."""
+    told: dict[str, float] = {}
+
+    def note(how: str) -> None:
+        told[how] = time.monotonic()
+
+    with octavo.connect(url, prefix=prefix) as db:
+        lease = db.lock("x", ttl=ttl, on_lost=lambda _: note("callback")).acquire()
+
+        def wait() -> None:
+            assert lease.lost.wait(PATIENCE)
+            note("event")
+
+        waits = threading.Thread(target=wait)
+        waits.start()
+        line.say(lease.fence)
+        with suppress(LockLost):
+            while True:
+                lease.check()
+                time.sleep(0.001)
+        note("check")
+        waits.join()
+        with pytest.raises(StaleFence):
+            db.fence("x").admit(lease.fence)
+        with pytest.raises(LockLost), db.batch(guard=lease) as batch:
+            batch.leaderboard("x").submit("stale", 1)
+        assert not lease.release()
+    return told
+
+
+def hold_in_task(line: Line, url: str, prefix: str, ttl: float) -> dict[str, float]:
+    """Do the same in a task, which is cancelled when the lock is lost."""
+    told: dict[str, float] = {}
+
+    def note(how: str) -> None:
+        told[how] = time.monotonic()
+
+    async def wait(lease: Any) -> None:
+        assert await lease.lost.wait(PATIENCE)
+        note("event")
+
+    async def hold(lock: Any, waits: list[asyncio.Task[None]]) -> None:
+        async with lock as lease:
+            waits.append(asyncio.create_task(wait(lease)))
+            line.say(lease.fence)
+            try:
+                await asyncio.sleep(PATIENCE)
+            finally:
+                note("cancellation")
+
+    async def main() -> None:
+        leases: list[Any] = []
+
+        def lost(lease: Any) -> None:
+            note("callback")
+            leases.append(lease)
+
+        async with octavo.connect_async(url, prefix=prefix) as db:
+            lock = db.lock("x", ttl=ttl, on_lost=lost)
+            waits: list[asyncio.Task[None]] = []
+            with pytest.raises(LockLost):
+                await hold(lock, waits)
+            await waits[0]
+            with pytest.raises(StaleFence):
+                await db.fence("x").admit(leases[0].fence)
+            with pytest.raises(LockLost):
+                async with db.batch(guard=leases[0]) as batch:
+                    batch.leaderboard("x").submit("stale", 1)
+
+    asyncio.run(main())
+    return told
+
+
+def stand_in_queue(
+    line: Line, url: str, prefix: str, home: str, number: int, threads: int, ttl: float
+) -> None:
+    """Wait for a fair lock in so many threads, each of which begins when the test says its name."""
+    lines = [threading.Event() for _ in range(threads)]
+
+    def stand(db: Any, place: int) -> None:
+        assert lines[place].wait(PATIENCE)
+        actor = Actor(home, f"{number}-{place}")
+        lease = drive(actor.acquire("x", db.lock("x", fair=True, ttl=ttl)))
+        drive(actor.release(lease))
+
+    with octavo.connect(url, prefix=prefix, timeout=PATIENCE) as db:
+        db.locks.list()  # connects
+        line.meet()
+        waiters = [threading.Thread(target=stand, args=(db, place)) for place in range(threads)]
+        for waiter in waiters:
+            waiter.start()
+        for _ in range(threads):
+            lines[line.hear()].set()
+        for waiter in waiters:
+            waiter.join()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import octavo
 from octavo.testing import faults
 from tests.locks import race_workers
 from tests.locks.campaign_records import Resource, examine
@@ -68,3 +71,43 @@ def test_what_eight_processes_count_under_a_lock_is_exact(
     server: Server, options: dict[str, Any], sections: int, prefix: str, tmp_path: Path
 ) -> None:
     race(server, prefix, tmp_path, sections, options)
+
+
+@pytest.mark.parametrize("server", ["embedded"], indirect=True)
+@pytest.mark.parametrize("sections", [150, pytest.param(2500, marks=soak)])
+def test_what_processes_are_told_of_two_locks_could_have_happened_one_after_another(
+    server: Server, sections: int, prefix: str, tmp_path: Path
+) -> None:
+    seed = faults.run_seed()
+    with faults.Crew() as crew:
+        for number in range(4):
+            place = server.url, prefix, str(tmp_path)
+            crew.spawn(race_workers.try_out, *place, number, seed, sections)
+        crew.meet()
+        crew.results(timeout=300)
+    findings = examine(tmp_path, {"a": 1, "b": 1}, ttl=2.0, ok=1.0, contended=sections)
+    print(findings)
+    assert 4 * sections < findings.grants < 8 * sections, "none was told that it is busy"
+    for key in "ab":
+        assert (Resource(tmp_path / key).torn, Resource(tmp_path / key).disorder) == (0, 0)
+
+
+@pytest.mark.parametrize("server", ["embedded"], indirect=True)
+@pytest.mark.parametrize("sections", [100, pytest.param(2000, marks=soak)])
+def test_what_is_written_under_a_guard_is_exact_although_leases_are_broken(
+    server: Server, sections: int, prefix: str
+) -> None:
+    dice = random.Random(faults.run_seed())
+    with faults.Crew() as crew, octavo.connect(server.url, prefix=prefix) as db:
+        for number in range(4):
+            place = server.url, prefix
+            crew.spawn(race_workers.write_guarded, *place, number, number, sections)
+        crew.meet()
+        while any(worker.alive for worker in crew.workers):
+            time.sleep(dice.uniform(0, 0.01))  # paces the load, waits for nothing
+            db.locks.break_("x")
+        outcomes = sum((Counter(each) for each in crew.results()), Counter[str]())
+        print(dict(outcomes))
+        assert outcomes["refused"] > 0
+        assert outcomes["written"] + outcomes["refused"] == 8 * sections
+        assert db.leaderboard("x").score("n") == outcomes["written"]
