@@ -322,7 +322,9 @@ def test_an_error_of_its_check_is_everybodys(client: Any, prefix: str) -> None:
 # Bad input, and batches that send nothing.
 
 
-@pytest.mark.parametrize("guard", ["lease", True, object(), Gone], ids=["text", "flag", "object", "class"])
+@pytest.mark.parametrize(
+    "guard", ["lease", True, object(), Gone], ids=["text", "flag", "object", "class"]
+)
 def test_what_is_no_guard_is_refused(client: Any, proxy: WireProxy, guard: Any) -> None:
     with pytest.raises(TypeError, match="guard must be a lease, not "):
         client.batch(guard=guard)
