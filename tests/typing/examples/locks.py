@@ -10,8 +10,7 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any, assert_type
 
-from octavo import Async, Batch, Octavo, Pending, Sync
-from octavo.errors import LockLost
+from octavo import Async, Batch, LockLost, Octavo, Pending, Sync
 from octavo.locks import HoldOptions, Lease, Lock, Loss, RWLock, Semaphore, Side
 
 
@@ -118,11 +117,11 @@ async def refused(
 ) -> None:
     s.lock(5)  # error
     s.lock("x", ttl="30")  # error
-    s.lock("x", timeout=5)  # error
+    s.lock("x", timeout=5)  # error: mypy pyright pyrefly
     s.lock("x", fair="yes")  # error
     s.lock("x").acquire(wait="5")  # error
     s.lock("x").acquire(blocking=False)  # error
-    s.rwlock("x", fair=True)  # error
+    s.rwlock("x", fair=True)  # error: mypy pyright pyrefly
     s.rwlock("x").acquire()  # error
     s.semaphore("x")  # error
     s.semaphore("x", 2.5)  # error
@@ -131,7 +130,6 @@ async def refused(
     lease.fence = 5  # error
     lease.extend("30")  # error
     b.acquire()  # error
-    a.lock("x").acquire()  # error: mypy pyright pyrefly
     with a.lock("x"):  # error
         pass
     async with s.lock("x"):  # error
