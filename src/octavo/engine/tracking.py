@@ -230,6 +230,7 @@ class Tracker:
             links, self._links = self._links, {}
         for link in links.values():
             link.close()
+        self.mail.look_up()
 
     def after_fork(self) -> None:
         """In a forked child: no link of the parent's is ours, nor what was read under it."""

@@ -24,10 +24,15 @@ local facts = {
 }
 local known = redis.call('HMGET', who, owner, 'fence', 'limit', 'gone')
 if known[4] then
+  local newest
   for _, gone in ipairs(cmsgpack.unpack(known[4])) do
     if gone[1] == owner then
       return { -1 }
     end
+    newest = newest or gone[2]
+  end
+  if now - newest > GONE_FOR then
+    redis.call('HDEL', who, 'gone')
   end
 end
 if not known[1] and redis.call('EXISTS', leases, queue) == 0 then
@@ -59,6 +64,10 @@ end
 
 local places = open_places(leases, queue, who, limit, now)
 local waited = mine and mine[STATE] == WAITS
+if mine and not waited then
+  -- It has a place that has ended, or is only kept, and never knew of it.
+  places.remove(owner, mine)
+end
 local fence
 -- What has run out ends first: it may take others of the same process out of the queue.
 places.free()

@@ -114,6 +114,8 @@ class Ask:
         lasts = min(self._places.terms.ttl, CLAIM)
         fence, asked = map(int, letter.split())
         if asked != self._answered:
+            # So late that this process must have stood still: the others may have missed theirs.
+            self._places.common.tracker.mail.look_up()
             return None
         # It was handed over after the last question was asked: that is what is certain.
         grant = self._grant(fence, self._asked, lasts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Unpack, cast, overload
 
 import msgspec
@@ -118,6 +119,7 @@ class Election(Job[M]):
             raise LockTimeout(f"{self.name!r} had another leader for {seconds:g} seconds")
         engine = self._engine
         if (on_lost := self._places.terms.on_lost) is not None:
+            grant.context = copy_context()
             grant.tell = lambda _: on_lost(Term(engine, grant, label))
         return Term(engine, grant, label)
 

@@ -35,15 +35,11 @@ class Entered:
             token = self._local.token = object()
         return token
 
-    def last(self, keys: tuple[bytes, ...]) -> Lease[Any] | None:
-        """Return the last lease that was entered here of any of these, and is not released."""
-        for reference in reversed(self._leases.get(self.here(), ())) if self._leases else ():
-            lease: Lease[Any] | None = reference()
-            if lease is None or lease.released:
-                continue
-            if not set(keys).isdisjoint(lease.grant.keys):
-                return lease
-        return None
+    def leases(self, keys: tuple[bytes, ...]) -> list[Lease[Any]]:
+        """Return the leases of any of these that were entered here, and are not released."""
+        references = self._leases.get(self.here(), ()) if self._leases else ()
+        found = [lease for each in references if (lease := each()) and not lease.released]
+        return [lease for lease in found if not set(keys).isdisjoint(lease.grant.keys)]
 
     def enter(self, lease: Lease[Any]) -> object:
         """Note that this thread or task is inside; return what `leave` takes."""

@@ -5,8 +5,9 @@ local WEIGHT, TTL, DELAY, HOLD, FENCE = 1, 2, 3, 4, 5
 local SINCE, ADDRESS, LABEL, STATE, ENDS = 6, 7, 8, 9, 10
 -- HANDED was given what it waited for, and has not answered; KEPT was released before `min_hold`.
 local WAITS, HOLDS, HANDED, KEPT = 0, 1, 2, 3
--- Microseconds for which something is kept for a waiter it was handed to; an hour.
-local CLAIM, HOUR = 2e6, 3600e6
+-- Microseconds for which something is kept for a waiter it was handed to; for which it is known who
+-- gave up before being heard of; an hour.
+local CLAIM, GONE_FOR, HOUR = 2e6, 60e6, 3600e6
 -- Milliseconds for which all keys stay: longer than the longest ttl and the longest delay together.
 -- None goes before the others: what one of them says of the dead is removed by what another says.
 local STAYS = 50 * 3600e3

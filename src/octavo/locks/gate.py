@@ -35,8 +35,9 @@ class Gate(Job[M]):
 
     A holder that was stopped for longer than its lease does not know that it has lost the lock.
     But its fence is older than that of whoever has got the lock since, and a gate that has seen
-    a newer one refuses it. What is written in octavo's own keys is best guarded in one step, by
-    `db.batch(guard=gate.guard(lease.fence))`.
+    a newer one refuses it. Admit the fence before you read what you are going to change: until then
+    the gate does not know of it. What is written in octavo's own keys is best guarded in one step,
+    by `db.batch(guard=gate.guard(lease.fence))`.
 
     Args:
         engine: what carries the commands.

@@ -13,6 +13,7 @@ from octavo.locks import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from octavo.engine.command import Command
     from octavo.locks.places import Places
@@ -35,6 +36,7 @@ class Held(ABC):
         lost: whether it ended although nobody had released it.
         on_loss: called at once when it is lost.
         tell: the user's function to call when it is lost.
+        context: the context variables that the function sees.
     """
 
     def __init__(self, name: str, keys: tuple[bytes, ...], owner: bytes, ttl: float) -> None:
@@ -50,6 +52,7 @@ class Held(ABC):
         self.lost = False
         self.on_loss: list[Callable[[], object]] = []
         self.tell: Callable[[Held], object] | None = None
+        self.context: Context | None = None
         self._signal: Signal | None = None
         self._ended_at = 0.0
 
@@ -227,11 +230,11 @@ class Grant(Held):
             if lost.outcome == "not_sent":
                 self._asked_back = again
                 raise
-            again, held = True, await self.places.giving_up(self.owner)
+            again, held = True, await self.places.releasing_again(self.owner)
         except OctavoError:
             raise
         except BaseException:
-            await self.places.giving_up(self.owner)
+            await self.places.releasing_again(self.owner)
             self.given_back = not self.lost
             raise
         # If this is not the first try, and finds nothing, another one has done it.

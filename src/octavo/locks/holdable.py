@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from octavo.engine.command import Job, M
@@ -70,28 +71,30 @@ class Holdable(Job[M]):
             WouldDeadlock: the caller would wait for itself.
             LockLost: what it is inside of is lost.
         """
-        lease = entered_of(self._common).last(self.keys)
-        if lease is None:
+        leases = entered_of(self._common).leases(self.keys)
+        if not leases:
             return None
-        grant = lease.grant
+        grant = leases[-1].grant
         upgrade = weight > grant.weight
         if self._reentrant and not upgrade:
             grant.check()
             grant.handles += 1
             return self._handle(grant)
         for_ever = wait is None or (upgrade and wait > 0)
-        if for_ever and grant.valid and not self._fits_beside(weight, grant):
+        held = sum({lease.grant: lease.grant.weight for lease in leases}.values())
+        if for_ever and grant.valid and not self._fits_beside(weight, held):
             raise WouldDeadlock(f"{self.name!r} is held by the very caller who would wait for it")
         return None
 
-    def _fits_beside(self, weight: int, held: Held) -> bool:
-        """Whether somebody who holds that may get this too."""
-        return weight + held.weight <= self._places.limit
+    def _fits_beside(self, weight: int, held: int) -> bool:
+        """Whether somebody who holds so much may get this too."""
+        return weight + held <= self._places.limit
 
     async def _lease(self, grant: Held) -> Lease[M]:
         try:
             if (on_lost := self._places.terms.on_lost) is not None:
                 engine = self._engine
+                grant.context = copy_context()
                 grant.tell = lambda grant: on_lost(Lease(engine, grant))
             return self._handle(grant)
         except BaseException:

@@ -30,7 +30,7 @@ class HoldOptions(TypedDict, total=False):
         min_hold: seconds for which nobody else is granted what was released sooner.
         lock_delay: seconds for which nobody is granted what was not released but ran out.
         sync: how many replicas must have a grant; with fewer it is given back.
-        sync_timeout: seconds to wait for these replicas.
+        sync_timeout: seconds to wait for these replicas; who asks in vain may wait as long.
         on_lost: called with the lease when it is lost: by a thread of its own in sync code; it may
             be a coroutine function in async code.
     """

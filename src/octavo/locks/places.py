@@ -101,6 +101,10 @@ class Places:
         """Return the Command that ends a lease; 0 says that it has ended before."""
         return RELEASE.run(self.keys, (owner, self._fair, b"0"), int)
 
+    def releasing_again(self, owner: bytes) -> Command[int]:
+        """Return the Command that ends a lease which may have been ended by the one before."""
+        return GIVE_UP.run(self.keys, (owner, self._fair, b"0"), int)
+
     def giving_up(self, owner: bytes) -> Command[int]:
         """Return the Command that ends whatever an owner has or waits for."""
         return GIVE_UP.run(self.keys, (owner, self._fair, b"1"), int)

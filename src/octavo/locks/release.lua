@@ -22,8 +22,8 @@ if held and limit == 1 and not early and redis.call('EXISTS', queue) == 0 then
 end
 
 -- @include places.lua
--- How many are remembered who gave up before they were heard of, and for how many microseconds.
-local MOST_GONE, GONE_FOR = 100, 60e6
+-- How many are remembered who gave up before they were heard of.
+local MOST_GONE = 100
 held = stands(leases, owner, facts, now)
 local places = open_places(leases, queue, who, limit, now)
 if early and held then

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from octavo.engine.command import Common
-    from octavo.locks.grant import Grant
+    from octavo.locks.grant import Grant, Held
 
 log = logging.getLogger("octavo")
 
@@ -213,9 +213,9 @@ def _as_it_is(error: OctavoError) -> Any:
     return error
 
 
-async def _call(tell: Callable[[Grant], object], grant: Grant) -> None:
+async def _call(tell: Callable[[Held], object], grant: Held) -> None:
     try:
-        await CallUser[Any](tell, grant)
+        await CallUser[Any](tell, grant, context=grant.context)
     except Exception:
         log.exception("on_lost raised")
 

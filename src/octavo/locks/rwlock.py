@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from octavo.engine.checks import flag
 from octavo.engine.command import Job, M, flow
-from octavo.locks.grant import Grant, Held
+from octavo.locks.grant import Grant
 from octavo.locks.holdable import Holdable
 from octavo.locks.lease import Lease
 from octavo.locks.options import HoldOptions, check_terms
@@ -27,7 +27,7 @@ class Side(Holdable[M]):
         """Show the name, and which side it is."""
         return f"<{'reader' if self._weight == 1 else 'writer'} of {self.name!r}>"
 
-    def _fits_beside(self, weight: int, held: Held) -> bool:
+    def _fits_beside(self, weight: int, held: int) -> bool:
         # Not even beside another reader: a writer may wait between the two.
         return False
 

@@ -55,7 +55,7 @@ class Semaphore(Holdable[M]):
             LockTimeout: they were not free within `wait`.
             ConfigMismatch: the semaphore is in use with another limit.
             NotReplicated: fewer replicas than `sync` took the grant.
-            WouldDeadlock: the lease that the caller entered last leaves too few.
+            WouldDeadlock: the leases that the caller is inside of leave too few.
         """
         return await self._within(whole("permits", permits, 1, self._places.limit), wait)
 
