@@ -203,7 +203,6 @@ def test_what_is_no_lease_is_not_made_lighter(connect: Connect, proxy: WireProxy
     assert proxy.accepted == 0
 
 
-@pytest.mark.xfail(strict=True, reason="BUG4: L25")
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("face", ["sync"])
 def test_a_coroutine_function_to_call_is_refused_in_sync_code(

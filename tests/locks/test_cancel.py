@@ -252,7 +252,6 @@ def struck_first(error: BaseException, function: str) -> bool:
     return frame.f_code.co_name == function and line == frame.f_code.co_firstlineno
 
 
-@pytest.mark.xfail(strict=False, reason="BUG4: L23")
 @EMBEDDED
 @BY_THREAD
 @STRUCK
@@ -287,7 +286,6 @@ def test_acquiring_leaves_nothing_when_it_is_interrupted(
     assert keys.idle
 
 
-@pytest.mark.xfail(strict=False, reason="BUG4: L23")
 @EMBEDDED
 @BY_THREAD
 @STRUCK
@@ -310,7 +308,6 @@ def test_a_release_that_was_interrupted_is_finished_or_may_be_called_again(
     assert keys.idle
 
 
-@pytest.mark.xfail(strict=False, reason="BUG4: L23")
 @EMBEDDED
 @BY_THREAD
 @STRUCK

@@ -182,7 +182,6 @@ def test_a_server_whose_clock_jumps_ahead_frees_all_and_fences_go_on(
         assert then.release() is True
 
 
-@pytest.mark.xfail(strict=True, reason="BUG4: L24")
 @FLOWS
 def test_a_server_whose_clock_is_set_back_still_gives_greater_fences(
     connect: Connect, clocked: Standalone, keys: Outside
@@ -221,7 +220,6 @@ def test_a_clock_set_back_and_a_lost_counter_give_a_fence_again(
         after.release()
 
 
-@pytest.mark.xfail(strict=True, reason="BUG4: L24")
 @FLOWS
 def test_who_waits_at_a_server_whose_clock_jumps_gets_it(
     connect: Connect, clocked: Standalone, keys: Outside

@@ -128,13 +128,7 @@ def test_who_waits_for_the_loss_is_woken_by_it(db: Octavo[Sync]) -> None:
 
 @FLOWS
 @EMBEDDED
-@pytest.mark.parametrize(
-    "how",
-    [
-        *("delete", "delete who", "break"),
-        pytest.param("delete leases", marks=pytest.mark.xfail(strict=True, reason="BUG4: L20")),
-    ],
-)
+@pytest.mark.parametrize("how", ["delete", "delete leases", "delete who", "break"])
 def test_who_holds_what_was_taken_away_is_told_by_the_next_renewal(
     how: str, db: Octavo[Sync], other: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:

@@ -243,7 +243,6 @@ async def test_an_async_block_holds_it(
         assert outside().idle
 
 
-@pytest.mark.xfail(strict=True, reason="BUG4: L16")
 @EMBEDDED
 def test_a_block_may_give_it_back_early(
     server: Server, prefix: str, outside: Callable[..., Outside]
@@ -257,7 +256,6 @@ def test_a_block_may_give_it_back_early(
         assert not lease.valid
 
 
-@pytest.mark.xfail(strict=True, reason="BUG4: L16")
 @EMBEDDED
 async def test_an_async_block_may_give_it_back_early(
     server: Server, prefix: str, outside: Callable[..., Outside]
@@ -357,16 +355,22 @@ async def test_a_task_that_is_inside_and_would_wait_for_ever_is_told(
 
 
 @EMBEDDED
-def test_a_block_ends_where_it_began(server: Server, prefix: str) -> None:
-    with octavo.connect(server.url, prefix=prefix) as db:
-        lock = db.lock("x", ttl=0.3)
-        lease = lock.__enter__()
-        error = Call(lock.__exit__, None, None, None).error()
+def test_of_several_blocks_of_a_lock_each_ends_where_it_began(
+    client: Octavo[Sync], outside: Callable[..., Outside]
+) -> None:
+    semaphore = client.semaphore("x", 2)
+    with semaphore as first:
+        second = Call(semaphore.__enter__).result()
+        error = Call(semaphore.__exit__, None, None, None).error()
         assert isinstance(error, RuntimeError)
         assert "'x'" in str(error)
-        assert lease.valid
-        lock.__exit__(None, None, None)
-        assert not lease.valid
+        assert first.valid
+        assert second.valid
+    assert not first.valid
+    assert second.valid
+    Call(semaphore.__exit__, None, None, None).result()
+    assert not second.valid
+    assert outside("semaphore").idle
 
 
 # What may be had more of.

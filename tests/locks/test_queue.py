@@ -234,7 +234,6 @@ def test_a_waiter_whose_connections_are_cut_gets_its_turn(
     assert outside().idle
 
 
-@pytest.mark.xfail(strict=False, reason="BUG4: L17")
 @FLOWS
 @EMBEDDED
 def test_what_is_handed_to_one_who_does_not_hear_of_it_goes_to_the_next(

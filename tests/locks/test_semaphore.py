@@ -132,7 +132,6 @@ def test_what_is_given_back_twice_comes_back_once(db: Octavo[Sync], keys: Outsid
 # Limits.
 
 
-@pytest.mark.xfail(strict=False, reason="BUG4: L19")
 @FLOWS
 @EMBEDDED
 @pytest.mark.parametrize(("limit", "another"), [(2, 3), (3, 2), (1, 5), (5, 1)])

@@ -8,7 +8,8 @@ import pytest
 
 from octavo.errors import LockLost, OctavoError, ServerError, WrongType
 from octavo.testing.waiting import wait_until
-from tests.locks.cases import EMBEDDED, EXCLUSIVES, FLOWS, SYNC, lock, one_permit, queue_up
+from tests.locks.cases import EMBEDDED, EXCLUSIVES, FLOWS, SYNC, lock, one_permit
+from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,14 +155,21 @@ def test_whatever_keys_are_deleted_while_somebody_waits_it_is_had_in_the_end(
 ) -> None:
     keys = outside(job)
     lease = make(other, ttl=0.4).acquire()
-    waiters = [queue_up(keys, make(db, ttl=0.4)) for _ in range(2)]
+    holders = list[set[str]]()
+
+    def wait() -> None:
+        then = make(db, ttl=0.4).acquire(wait=20)
+        holders.append(set(keys.leases) - {then.owner})
+        assert then.release() is True
+
+    calls = [Call(wait) for _ in range(2)]
+    keys.wait_for_queue(2)
     keys.delete(*parts)
     lease.release()
-    for waiter in waiters:
-        then = waiter.result()
-        assert keys.leases.keys() == {then.owner}
-        assert then.release() is True
-    wait_until(lambda: keys.leases == {}, "nothing is held")
+    for call in calls:
+        call.result()
+    assert holders == [set(), set()]
+    assert keys.leases == {}
 
 
 @SYNC
