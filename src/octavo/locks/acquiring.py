@@ -215,14 +215,13 @@ async def _give_up_all(asks: Sequence[Ask]) -> None:
 
 async def give_back_all(grants: Sequence[Grant]) -> bool:
     """Release several leases, in one write per node; return whether all were held until then."""
-    if not grants:
-        return True
     held = True
     failure: BaseException | None = None
+    first = [grant for grant in grants if not grant.asked_back]
+    parts = tuple(replace(grant.giving_back(), recover=_unheard) for grant in first)
     try:
-        parts = tuple(replace(grant.giving_back(), recover=_unheard) for grant in grants)
-        replies = await Command[list[int]]((), (), list, parts=parts)
-        for grant, reply in zip(grants, replies, strict=True):
+        replies = await Command[list[int]]((), (), list, parts=parts) if parts else []
+        for grant, reply in zip(first, replies, strict=True):
             if reply != _UNHEARD:
                 await grant.gave_back(held=bool(reply))
     except BaseException as error:  # noqa: BLE001 - each is given back all the same

@@ -109,6 +109,11 @@ class Held(ABC):
             for tell in self.on_loss:
                 tell()
 
+    def found_gone(self, why: str) -> None:
+        """Take note that it was lost before it was released."""
+        self.ended = None
+        self.lose(why)
+
     def check(self) -> None:
         """Raise `LockLost` unless it is certain to be held."""
         if not self.valid:
@@ -133,7 +138,8 @@ class Grant(Held):
         due: when it is to be renewed.
         under_way: how many renewals were sent and not answered.
         keeper: what renews it.
-        given_back: what the server said to its release: whether it was held until then.
+        asked_back: whether the server was asked to take it back.
+        given_back: what it said to that: whether it was held until then.
     """
 
     def __init__(self, places: Places, owner: bytes, weight: int, fence: int) -> None:
@@ -147,7 +153,7 @@ class Grant(Held):
         self._least = inf
         self.keeper: Renewals | None = None
         self.given_back: bool | None = None
-        self._asked_back = False
+        self.asked_back = False
         self._until = 0.0
 
     @property
@@ -180,7 +186,8 @@ class Grant(Held):
             self.renewed(asked, lasts)
         elif renewed:
             self.renewed(asked, self._least)
-            self.due = min(self.due, asked)
+            if self.due < inf:
+                self.due = asked
 
     def lasts(self, now: float) -> float:
         """Return for how many seconds it may be renewed."""
@@ -223,12 +230,12 @@ class Grant(Held):
         """Release it; return whether it was held until then."""
         if self.given_back is not None:
             return self.given_back
-        again = self._asked_back
+        again = self.asked_back
         try:
             held = await self.giving_back()
         except ConnectionLost as lost:
             if lost.outcome == "not_sent":
-                self._asked_back = again
+                self.asked_back = again
                 raise
             again, held = True, await self.places.releasing_again(self.owner)
         except OctavoError:
@@ -245,14 +252,13 @@ class Grant(Held):
         if self.keeper is not None:
             self.keeper.forget(self)
         self.end("it was released")
-        self._asked_back = True
+        self.asked_back = True
         return self.places.releasing(self.owner)
 
     async def gave_back(self, *, held: bool) -> bool:
         """Take note of whether it was held until its release, and return that."""
         if not held and not self.lost:
-            self.ended = None
-            self.lose("the server says that it had ended")
+            self.found_gone("the server says that it had ended")
             if self.keeper is not None:
                 await self.keeper.tell(self)
         self.given_back = not self.lost

@@ -38,7 +38,8 @@ class Grants(Held):
 
     def _lose_with_one(self) -> None:
         names = ", ".join(repr(grant.name) for grant in self.grants if grant.lost)
-        self.lose(f"{names} was lost")
+        if not self.lost:
+            self.found_gone(f"{names} was lost")
 
     def _tell(self, _: Held) -> object:
         tell, self._untold = self._untold and self.tell, False
@@ -58,7 +59,8 @@ class Grants(Held):
     async def give_back(self) -> bool:
         """Release all of them; return whether all were held until then."""
         self.end("it was released")
-        return await give_back_all(self.grants) and not self.lost
+        await give_back_all(self.grants)
+        return not self.lost
 
     def holding(self) -> Command[bool]:
         """Refuse: they may be on several nodes."""

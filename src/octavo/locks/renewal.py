@@ -132,7 +132,9 @@ class Renewals:
         idle = [grant for grant in held if not grant.under_way]
         due: dict[object, list[Grant]] = {}
         for grant in idle:
-            if grant.due <= now:
+            if grant.due <= now and now + grant.lasts(now) <= grant.until:
+                grant.due = inf  # near its `max_hold`: a renewal would make it shorter
+            elif grant.due <= now:
                 due[self._write_of(grant)] = []
         wakes = min((grant.until for grant in held), default=now + _LOOK)
         for grant in idle:
