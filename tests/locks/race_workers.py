@@ -428,7 +428,14 @@ def hold_in_task(line: Line, url: str, prefix: str, ttl: float) -> dict[str, flo
 
 
 def stand_in_queue(
-    line: Line, url: str, prefix: str, home: str, number: int, threads: int, ttl: float
+    line: Line,
+    url: str,
+    prefix: str,
+    home: str,
+    number: int,
+    threads: int,
+    ttl: float,
+    renew: bool = True,
 ) -> None:
     """Wait for a fair lock in so many threads, each of which begins when the test says its name."""
     lines = [threading.Event() for _ in range(threads)]
@@ -436,7 +443,7 @@ def stand_in_queue(
     def stand(db: Any, place: int) -> None:
         assert lines[place].wait(PATIENCE)
         actor = Actor(home, f"{number}-{place}")
-        lease = drive(actor.acquire("x", db.lock("x", fair=True, ttl=ttl)))
+        lease = drive(actor.acquire("x", db.lock("x", fair=True, ttl=ttl, renew=renew)))
         drive(actor.release(lease))
 
     with octavo.connect(url, prefix=prefix, timeout=PATIENCE) as db:
@@ -449,3 +456,11 @@ def stand_in_queue(
             lines[line.hear()].set()
         for waiter in waiters:
             waiter.join()
+
+
+def hold_permit(line: Line, url: str, prefix: str, limit: int, ttl: float) -> None:
+    """Hold a permit until killed."""
+    with octavo.connect(url, prefix=prefix) as db:
+        lease = db.semaphore("x", limit, ttl=ttl).acquire()
+        line.say(lease.fence)
+        line.hear()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import threading
 import time
+from collections import Counter
 from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -11,6 +15,7 @@ import msgspec
 import pytest
 
 import octavo
+from octavo.errors import ConnectionLost
 from octavo.testing import faults
 from octavo.testing.histories import fences_increase, load
 from octavo.testing.proxy import WireProxy
@@ -24,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from octavo import Octavo, Sync
+    from octavo import Async, Octavo, Sync
+    from octavo.locks import Lock
     from octavo.testing.faults import Crew
     from octavo.testing.histories import Operation
 
@@ -63,7 +69,136 @@ def test_a_holder_that_was_stopped_is_told_when_it_wakes_and_cannot_write(
     assert len(late) == 3
     assert all(0 <= ms < 500 for ms in late.values())
     assert other.leaderboard("x").count() == 0
-    assert newer.valid
+    assert newer.release(), "the other one has released it"
+
+
+def test_no_holder_believes_longer_than_the_server_does(
+    standalone: Standalone, other: Octavo[Sync], prefix: str
+) -> None:
+    with (
+        WireProxy(standalone.address) as proxy,
+        octavo.connect(proxy.url, prefix=prefix) as db,
+    ):
+        db.lock("z").acquire().release()  # connects
+        slow = faults.delay(proxy, request=0.02, reply=0.1)
+        slow.strike()
+        leases = [db.lock("x", ttl=1).acquire(), db.lock("y", ttl=1, renew=False).acquire()]
+        began = time.monotonic()
+        looks = 0
+        while time.monotonic() < began + 2:  # renewals take turns with looks
+            for lease in leases:
+                asked, believed = time.monotonic(), lease.remaining()
+                holder = other.locks.holder(lease.name)
+                left = holder.remaining if holder else 0
+                assert believed <= left + time.monotonic() - asked
+                looks += believed > 0
+        assert leases[0].valid
+        assert not leases[1].valid
+        assert looks > 20
+        slow.heal()
+        leases[0].release()
+
+
+def test_a_permit_of_a_holder_that_died_comes_back_while_others_go_on(
+    standalone: Standalone, other: Octavo[Sync], prefix: str
+) -> None:
+    with faults.Crew() as crew:
+        dies = crew.spawn(race_workers.hold_permit, standalone.url, prefix, 2, 0.5)
+        dies.heard()
+        goes_on = other.semaphore("x", 2, ttl=0.5).acquire()
+        dies.kill()
+        began = time.monotonic()
+        third = other.semaphore("x", 2, ttl=0.5).acquire(wait=5)
+        took = time.monotonic() - began
+    print(f"the permit came back after {took:.2f} s, with a ttl of 0.5 s")
+    assert took < 1
+    assert goes_on.release()
+    assert third.release()
+
+
+@pytest.mark.parametrize("released", [True, False], ids=["released", "dropped"])
+def test_what_is_to_be_kept_for_a_while_is_kept(released: bool, other: Octavo[Sync]) -> None:
+    options: Any = {"min_hold": 0.5} if released else {"lock_delay": 0.5, "renew": False}
+    lock = other.lock("x", ttl=0.2, **options)
+    began = time.monotonic()
+    lease = lock.acquire()
+    if released:
+        assert lease.release()
+    assert lock.acquire(wait=5).fence > lease.fence
+    took = time.monotonic() - began
+    assert 0.5 if released else 0.7 <= took < 2
+
+
+def test_beside_a_writer_that_made_itself_a_reader_nobody_writes(other: Octavo[Sync]) -> None:
+    both = other.rwlock("x", ttl=20)
+    writer = both.writer.acquire()
+    both.downgrade(writer)
+    assert both.writer.try_acquire() is None
+    reader = both.reader.try_acquire()
+    assert reader is not None
+    assert writer.release()
+    assert both.writer.try_acquire() is None
+    assert reader.release()
+    newer = both.writer.try_acquire()
+    assert newer is not None
+    assert newer.release()
+
+
+# Requests and replies that are lost, or late.
+
+
+def test_replies_that_are_lost_cost_a_retry_and_nothing_else(
+    standalone: Standalone, other: Octavo[Sync], prefix: str
+) -> None:
+    with (
+        WireProxy(standalone.address) as proxy,
+        octavo.connect(proxy.url, prefix=prefix) as db,
+    ):
+        for name in "abc":
+            lock = db.lock(name, ttl=30)
+            began = time.monotonic()
+            with faults.drop_replies(proxy):
+                lease = lock.acquire(wait=5)
+            with faults.drop_replies(proxy):
+                lease.extend(20)
+            holder = other.locks.holder(name)
+            assert holder is not None
+            assert (holder.owner, holder.fence) == (lease.owner, lease.fence)
+            with faults.drop_replies(proxy):
+                assert lease.release()
+            assert other.locks.holder(name) is None
+            assert time.monotonic() - began < 3
+
+
+def scripts_run(server: Standalone) -> int:
+    """Return how often a server has run a script."""
+    stats = server.cli("INFO", "commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
+
+
+def test_what_arrives_after_it_was_given_up_is_granted_to_nobody(
+    standalone: Standalone, other: Octavo[Sync], prefix: str
+) -> None:
+    with (
+        WireProxy(standalone.address) as proxy,
+        octavo.connect(proxy.url, prefix=prefix, timeout=0.6) as db,
+    ):
+        db.lock("warm").acquire().release()
+        scripts = scripts_run(standalone)
+        proxy.delay(request=1.5)
+        late = threading.Timer(0.3, proxy.delay)  # what is sent from then on is not late
+        late.start()
+        with pytest.raises(ConnectionLost) as lost:
+            db.lock("x", ttl=30).acquire()
+        assert lost.value.outcome == "unknown"
+        wait_until(
+            lambda: scripts_run(standalone) >= scripts + 2,
+            "the question and the other have arrived",
+        )
+        late.join()
+    lease = other.lock("x").try_acquire()
+    assert lease is not None, "it is held by nobody who knows"
+    lease.release()
 
 
 # Waiters.
@@ -80,11 +215,20 @@ def order_of(history: Sequence[Operation]) -> list[str]:
     return [each.process for each in sorted(grants, key=attrgetter("result"))]
 
 
-def queue_up(crew: Crew, server: Standalone, prefix: str) -> list[str]:
+def all_hear(server: Standalone, prefix: str) -> bool:
+    """Whether everybody who waits can be told, as far as the server knows."""
+    base = f"{prefix}:lock:{{x}}"
+    channels = server.cli("PUBSUB", "SHARDCHANNELS")
+    packed = server.cli("HMGET", f"{base}:who", *server.cli("ZRANGE", f"{base}:queue", 0, -1))
+    known = [msgspec.msgpack.decode(each.encode(errors="surrogateescape")) for each in packed]
+    return all(facts[ADDRESS] in channels for facts in known)
+
+
+def queue_up(crew: Crew, server: Standalone, prefix: str, threads: int = THREADS) -> list[str]:
     """Have workers wait, one after another; return who, in their order."""
     names: list[str] = []
     crew.meet()
-    for place in range(THREADS):
+    for place in range(threads):
         for number, worker in enumerate(crew.workers):
             worker.tell(place)
             names.append(f"{number}-{place}")
@@ -92,6 +236,7 @@ def queue_up(crew: Crew, server: Standalone, prefix: str) -> list[str]:
                 lambda: server.cli("ZCARD", f"{prefix}:lock:{{x}}:queue") == len(names),
                 f"{names[-1]} waits",
             )
+    wait_until(lambda: all_hear(server, prefix), "all of them can be told")
     return names
 
 
@@ -149,6 +294,26 @@ def test_of_fifty_who_wait_a_fifth_fails_and_the_others_keep_their_order(
         assert sorted(order_of(history)) == sorted(names), "who comes back gets it too"
 
 
+@pytest.mark.parametrize("renew", [True, False])
+def test_a_waiter_that_was_handed_the_lock_while_it_was_stopped_does_not_believe_it(
+    renew: bool, standalone: Standalone, other: Octavo[Sync], prefix: str, tmp_path: Path
+) -> None:
+    with faults.Crew() as crew:
+        held = other.lock("x", fair=True, ttl=20).acquire()
+        place = standalone.url, prefix, str(tmp_path), 0, 1
+        waiter = crew.spawn(race_workers.stand_in_queue, *place, 20.0, renew=renew)
+        queue_up(crew, standalone, prefix, threads=1)
+        with faults.pause(waiter):
+            assert held.release()
+            newer = other.lock("x", fair=True, ttl=20).acquire(wait=4)
+        with pytest.raises(TimeoutError):
+            wait_until(lambda: order_of(load(tmp_path)), "it believes it", timeout=0.5)
+        assert newer.release()
+        crew.results()
+    (grant,) = [each for each in load(tmp_path) if each.name == "acquire"]
+    assert grant.result > newer.fence
+
+
 # Workers that die.
 
 
@@ -166,15 +331,6 @@ def test_permits_and_readers_of_workers_that_die_come_back(
 
 
 # Servers.
-
-
-def all_hear(server: Standalone, prefix: str) -> bool:
-    """Whether everybody who waits can be told, as far as the server knows."""
-    base = f"{prefix}:lock:{{x}}"
-    channels = server.cli("PUBSUB", "SHARDCHANNELS")
-    packed = server.cli("HMGET", f"{base}:who", *server.cli("ZRANGE", f"{base}:queue", 0, -1))
-    known = [msgspec.msgpack.decode(each.encode(errors="surrogateescape")) for each in packed]
-    return all(facts[ADDRESS] in channels for facts in known)
 
 
 @pytest.mark.parametrize("how", ["killed", "killed and empty", "hung"])
@@ -233,3 +389,32 @@ def test_a_wake_up_that_is_lost_costs_time_and_nothing_else(
     late = max(each.last_seen for each in load(tmp_path)) - free
     print(f"{how}: all had it after {late:.2f} s")
     assert late < 8
+
+
+@pytest.mark.parametrize("fair", [False, True], ids=["unfair", "fair"])
+@pytest.mark.parametrize("count", [1000, pytest.param(5000, marks=pytest.mark.soak)])
+async def test_acquires_cancelled_at_random_leave_nothing_behind(
+    count: int, fair: bool, standalone: Standalone, other: Octavo[Sync], prefix: str
+) -> None:
+    dice = random.Random(faults.run_seed())
+    ended = Counter[str]()
+
+    async def try_for(lock: Lock[Async], share: int) -> None:
+        for _ in range(share):
+            try:
+                async with asyncio.timeout(dice.expovariate(1 / 0.008)), lock:
+                    await asyncio.sleep(dice.uniform(0, 0.001))
+                ended["held"] += 1
+            except TimeoutError:
+                ended["cancelled"] += 1
+
+    async with octavo.connect_async(standalone.url, prefix=prefix) as db:
+        locks = [db.lock("x", fair=fair, ttl=20) for _ in range(10)]
+        await asyncio.gather(*(try_for(lock, count // 10) for lock in locks))
+        lease = other.lock("x", fair=fair).acquire(wait=1)
+        assert lease.release()
+    print(dict(ended))
+    assert min(ended["held"], ended["cancelled"]) > count / 10
+    base = f"{prefix}:lock:{{x}}"
+    assert standalone.cli("KEYS", f"{prefix}:*") == [f"{base}:who"]
+    assert set(standalone.cli("HKEYS", f"{base}:who")) <= {"fence", "limit", "gone"}
