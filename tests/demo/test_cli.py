@@ -7,12 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
+import octavo
 from octavo.cli.app import app
 from octavo.testing.waiting import wait_until
 
@@ -137,9 +139,10 @@ def test_plain_output_has_a_line_every_six_hours_and_then_the_boards(url: str) -
     result = CliRunner().invoke(app, ["demo", "--plain", "--speed", "max", "--url", url, *ONE_DAY])
 
     head, *updates = result.stdout.split("\n\n")[0].splitlines()
-    assert head.count("|") == 3
+    assert head.count("|") == 4
     assert [line.partition(" | ")[0][-5:] for line in updates[:3]] == ["10:00", "16:00", "22:00"]
     assert "-" in updates[0].split(" | ")
+    assert all(re.search(r" \| \d+ of 127, \d+ wait$", line) for line in updates)
     assert re.search(
         r"^Busiest routes \(departures\)\n   1  \w{3}-\w{3}  ", result.stdout, re.MULTILINE
     )
@@ -164,6 +167,36 @@ def test_plain_output_ends_with_an_airports_page_and_what_its_cache_did(url: str
     assert local > requests / 2
 
 
+def test_plain_output_ends_with_what_happened_at_the_gates(url: str) -> None:
+    result = CliRunner().invoke(app, ["demo", "--plain", "--speed", "max", "--url", url, *ONE_DAY])
+
+    gates = result.stdout.partition("\nGates (a fair lock and a fence each)\n")[2]
+    assert re.match(
+        r"  taken  0 of 127, 0 wait\n"
+        r"  queue  \n"
+        r"  turns  974 aircraft, \d+ hand-overs; longest \w+ \d+ min for \w{3} \w{2} \d+\n"
+        r"  fence  the newest is \d{16}, of \w+ at \w{3} \w{2} \d+\n"
+        r"  stale  1 refused; the last was \d{16}, of \w+ at \w{3} \w{2} \d+\n",
+        gates,
+    )
+
+
+def test_a_replay_takes_the_gates_from_one_that_was_killed(
+    start: Callable[..., subprocess.Popen[str]], url: str
+) -> None:
+    killed = start("--plain", "--speed", "1500", "--url", url, "--from", "2013-07-09")
+    with octavo.connect(url, prefix="octavo-demo") as db:
+        wait_until(lambda: any(info.waiting for info in db.locks.list()), "somebody waits")
+    killed.kill()
+    killed.wait()
+
+    began = time.monotonic()
+    output, _ = start("--plain", "--speed", "max", "--url", url, *ONE_DAY).communicate(timeout=30)
+
+    assert time.monotonic() - began < 10
+    assert "  turns  974 aircraft, " in output
+
+
 def test_the_whole_week_ends_by_itself_on_a_server_that_started_by_itself(
     start: Callable[..., subprocess.Popen[str]],
 ) -> None:
@@ -175,6 +208,8 @@ def test_the_whole_week_ends_by_itself_on_a_server_that_started_by_itself(
     assert "\n   1  JFK-LAX  Los Angeles Intl                               225\n" in output
     # The other aircraft with 778 minutes is the eleventh, which is not shown.
     assert "\n =10  N184JB  JetBlue Airways                   778\n\n" in output
+    assert "\n  turns  6,430 aircraft, 531 hand-overs; longest " in output
+    assert "\n  stale  11 refused; " in output
     assert "\n6,430 departures and 6,352 arrivals in " in output
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 import octavo
 from octavo.demo import terminal
 from octavo.demo.flights import NEW_YORK, load
+from octavo.demo.gates import Gates
 from octavo.demo.pages import AirportPages
 from octavo.demo.replay import Replay
 from octavo.demo.view import Card, Panel, Row, View
@@ -33,7 +34,7 @@ PANELS = [
 ]
 
 
-CARD = Card(
+PAGE = Card(
     "Airport page: LAX  Los Angeles Intl",
     "33.94 N, 118.41 W",
     [
@@ -47,12 +48,28 @@ CARD = Card(
 )
 
 
+GATES = Card(
+    "Gates",
+    "a fair lock and a fence each",
+    [
+        ("taken", "61 of 131, 3 wait"),
+        ("queue", "N238JB 45 min for JFK B6 10, N16571 12 min for EWR EV 10"),
+        ("turns", "6,430 aircraft, 531 hand-overs; longest N16571 45 min for EWR EV 10"),
+        ("fence", "the newest is 1795420523521900, of N662JB at JFK B6 10"),
+        ("stale", "11 refused; the last was 1795420523327498, of N186US at LGA US 10"),
+    ],
+)
+CARDS = [PAGE, GATES]
+
+
 def drawn(width: int, *, encoding: str = "utf-8", panels: list[Panel] = PANELS) -> str:
     console = Console(
         file=io.TextIOWrapper(io.BytesIO(), encoding), width=width, height=24, force_terminal=True
     )
     with console.capture() as capture:
-        console.print(terminal.render(panels, CARD, "Tue 09 Jul 2013 12:00", "3 events/s", console))
+        console.print(
+            terminal.render(panels, CARDS, "Tue 09 Jul 2013 12:00", "3 events/s", console)
+        )
     return capture.get()
 
 
@@ -81,21 +98,23 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     assert max(cell_len(line) for line in lines.splitlines()) <= width
 
 
-def test_the_page_has_its_lines_whole_on_80_columns() -> None:
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.title)
+def test_a_card_has_its_lines_whole_on_80_columns(card: Card) -> None:
     text = drawn(80)
 
-    assert all(line in text for _, line in CARD.lines)
-    assert CARD.title in text
-    assert CARD.subtitle in text
+    assert all(line in text for _, line in card.lines)
+    assert card.title in text
+    assert card.subtitle in text
 
 
-def test_a_low_terminal_has_the_boards_only() -> None:
-    console = Console(file=io.StringIO(), width=80, height=19, force_terminal=True)
+@pytest.mark.parametrize(
+    ("width", "height", "cards"),
+    [(80, 24, CARDS), (80, 20, [PAGE]), (80, 13, []), (50, 24, [PAGE]), (50, 20, [])],
+)
+def test_a_low_terminal_has_fewer_cards(width: int, height: int, cards: list[Card]) -> None:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
 
-    with console.capture() as capture:
-        console.print(terminal.render(PANELS, CARD, "now", "", console))
-
-    assert "Airport page" not in capture.get()
+    assert terminal.cards_that_fit(CARDS, console) == cards
 
 
 def test_ranks_ties_and_movements_show() -> None:
@@ -128,11 +147,12 @@ def test_boards_may_be_empty() -> None:
 )
 def test_the_screen_is_never_taller_than_the_terminal(width: int, height: int) -> None:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
-    rows = terminal.rows_that_fit(console)
+    cards = terminal.cards_that_fit(CARDS, console)
+    rows = terminal.rows_that_fit(console, cards)
     many = [panel._replace(rows=panel.rows[:1] * rows) for panel in PANELS]
 
     with console.capture() as capture:
-        console.print(terminal.render(many, CARD, "now", "", console))
+        console.print(terminal.render(many, cards, "now", "", console))
 
     assert len(capture.get().splitlines()) <= height
 
@@ -140,19 +160,21 @@ def test_the_screen_is_never_taller_than_the_terminal(width: int, height: int) -
 def test_the_last_boards_stay_when_the_replay_is_over(servers: Servers, prefix: str) -> None:
     start = datetime(2013, 7, 9, tzinfo=NEW_YORK)
     flights = load(start, start + timedelta(hours=8))
+    url = servers.get("embedded").url
     console = Console(file=io.StringIO(), width=120, height=24, force_terminal=True)
 
     with (
-        octavo.connect(servers.get("embedded").url, prefix=prefix) as db,
+        octavo.connect(url, prefix=prefix) as db,
+        Gates(octavo.connect_async(url, prefix=prefix), flights) as gates,
         console.capture() as all_,
     ):
-        terminal.play(
-            Replay(db, flights), AirportPages(db, flights), View(flights), math.inf, console
-        )
+        replay, pages, view = Replay(db, flights), AirportPages(db, flights), View(flights)
+        terminal.play(replay, pages, gates, view, math.inf, console=console)
 
     live, _, left = all_.get().rpartition("\x1b[?1049l")
     assert "\x1b[?25h" in live
     assert "Busiest routes" in left
     assert "Airport page: " in left
     assert "% hits: " in left
+    assert " hand-overs; longest " in left
     assert f"{sum(f.departed is not None for f in flights)} departures" in left

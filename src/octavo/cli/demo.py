@@ -1,4 +1,4 @@
-"""`octavo demo`: real flights, ranked live, and airport pages, cached."""
+"""`octavo demo`: real flights, ranked live, airport pages, cached, and gates, locked."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import typer
 
 import octavo
 from octavo.demo.flights import NEW_YORK, load
+from octavo.demo.gates import Gates
 from octavo.demo.pages import AirportPages
 from octavo.demo.plain import lines
 from octavo.demo.replay import Replay
 from octavo.demo.view import View
 
 __all__ = ["demo"]
+
+_PREFIX = "octavo-demo"
 
 
 def _speed(value: str | float) -> float:
@@ -79,7 +82,8 @@ def demo(
 ) -> None:
     """Replay a week of real flights from New York onto live leaderboards.
 
-    Passengers ask for the pages of the airports they fly to, which are cached.
+    Passengers ask for the pages of the airports they fly to, which are cached. Aircraft wait for
+    gates, which are locks.
 
     All is kept under the prefix `octavo-demo`, which a new replay clears.
 
@@ -92,28 +96,32 @@ def demo(
             param_hint="'--from' / '--until'",
         )
     try:
-        connection = octavo.connect(url, prefix="octavo-demo")
+        connection = octavo.connect(url, prefix=_PREFIX)
+        gates = Gates(octavo.connect_async(url, prefix=_PREFIX), flights)
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(str(error), param_hint="'--url'") from error
     try:
-        with connection as db:
+        with connection as db, gates:
             typer.echo(f"{len(flights):,} flights, ranked on {db!r}", err=True)
             replay, pages = Replay(db, flights), AirportPages(db, flights)
             replay.clear()
             pages.clear()
-            _show(replay, pages, View(flights), speed, plain=plain)
+            gates.clear()
+            _show(replay, pages, gates, View(flights), speed, plain=plain)
     except (octavo.OctavoError, octavo.BatchError) as error:
         cause = error.exceptions[0] if isinstance(error, octavo.BatchError) else error
         typer.echo(f"octavo demo: {cause}", err=True)
         raise typer.Exit(1) from error
 
 
-def _show(replay: Replay, pages: AirportPages, view: View, speed: float, *, plain: bool) -> None:
+def _show(
+    replay: Replay, pages: AirportPages, gates: Gates, view: View, speed: float, *, plain: bool
+) -> None:
     """Draw on a terminal; print lines where that was asked for, or where there is none."""
     if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        for line in lines(replay, pages, view, speed):
+        for line in lines(replay, pages, gates, view, speed):
             typer.echo(line)
     else:
         from octavo.demo import terminal  # noqa: PLC0415 - the only part that needs rich
 
-        terminal.play(replay, pages, view, speed)
+        terminal.play(replay, pages, gates, view, speed)

@@ -14,11 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from octavo.demo.replay import moments
-from octavo.demo.view import clock, page_card, summary
+from octavo.demo.view import clock, gates_card, page_card, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from octavo.demo.gates import Gates
     from octavo.demo.pages import AirportPages
     from octavo.demo.replay import Replay
     from octavo.demo.view import Card, Movement, Panel, View
@@ -38,9 +39,8 @@ _MOST_ROWS = 20
 
 _HEAD = 2
 _FRAME = 2
-_CARD = 6 + _FRAME
-_ROOM_FOR_CARD = 20
-"""The lines from which on there is room for the airport's page too."""
+_FEW_ROWS = 2
+"""The rows that a board has at least where there are cards too."""
 
 _STYLES: dict[Movement, str] = {"up": "green", "down": "red", "new": "cyan", "same": ""}
 _SIGNS: dict[Movement, str] = {"up": "▲", "down": "▼", "new": "●", "same": " "}
@@ -48,9 +48,15 @@ _ASCII_SIGNS: dict[Movement, str] = {"up": "^", "down": "v", "new": "*", "same":
 
 
 def play(
-    replay: Replay, pages: AirportPages, view: View, speed: float, console: Console | None = None
+    replay: Replay,
+    pages: AirportPages,
+    gates: Gates,
+    view: View,
+    speed: float,
+    *,
+    console: Console | None = None,
 ) -> None:
-    """Show the boards and a page live; leave the last ones standing, also after an interruption."""
+    """Show boards and cards live; leave the last ones standing, also after an interruption."""
     console = console or Console()
     step = timedelta(seconds=min(_HURRY, speed / _REFRESHES))
     rate = _Rate()
@@ -61,21 +67,23 @@ def play(
                 replay.advance(moment)
                 pages.advance(moment)
                 pages.serve()
-                rows = rows_that_fit(console)
+                gates.advance(moment)
+                page = page_card(pages.get(pages.busiest), pages.usage())
+                cards = cards_that_fit([page, gates_card(gates.use)], console)
+                rows = rows_that_fit(console, cards)
                 panels = view.panels(replay.standings(rows + 1), rows)
-                card = page_card(pages.get(pages.busiest), pages.usage())
                 events = rate.update(replay.departures + replay.arrivals)
                 status = f"{summary(replay)}, {events:,.0f} events/s"
-                screen = render(panels, card, clock(moment), status, console)
+                screen = render(panels, cards, clock(moment), status, console)
                 live.update(screen, refresh=True)
     finally:
         console.print(screen)
 
 
 def render(
-    panels: Sequence[Panel], card: Card, now: str, status: str, console: Console
+    panels: Sequence[Panel], cards: Sequence[Card], now: str, status: str, console: Console
 ) -> RenderableType:
-    """Lay the boards and the page out for the size of the console."""
+    """Lay the boards and the cards out for the size of the console."""
     ascii_only = console.options.ascii_only
     head = Table.grid(expand=True)
     head.add_column(no_wrap=True, overflow=_overflow(ascii_only=ascii_only))
@@ -83,7 +91,7 @@ def render(
     head.add_row(Text(status, style="dim"))
     height = max(len(panel.rows) for panel in panels) + _FRAME
     frames = [_frame(panel, height, ascii_only=ascii_only) for panel in panels]
-    below = [_page(card, ascii_only=ascii_only)] if console.height >= _ROOM_FOR_CARD else []
+    below = [_card(card, ascii_only=ascii_only) for card in cards]
     if console.width < _SIDE_BY_SIDE:
         return Group(head, *frames, *below)
     row = Table.grid(expand=True)
@@ -107,7 +115,7 @@ def _frame(panel: Panel, height: int, *, ascii_only: bool) -> Frame:
     return Frame(table, title=panel.title, subtitle=panel.unit, height=height)
 
 
-def _page(card: Card, *, ascii_only: bool) -> Frame:
+def _card(card: Card, *, ascii_only: bool) -> Frame:
     overflow = _overflow(ascii_only=ascii_only)
     table = Table.grid(padding=(0, 1, 0, 0), expand=True)
     table.add_column(min_width=5, style="dim", no_wrap=True, overflow=overflow)
@@ -122,11 +130,25 @@ def _overflow(*, ascii_only: bool) -> OverflowMethod:
     return "crop" if ascii_only else "ellipsis"
 
 
-def rows_that_fit(console: Console) -> int:
-    """Return the rows a board may have beside the head, the frames, and the page if it fits."""
+def cards_that_fit(cards: Sequence[Card], console: Console) -> list[Card]:
+    """Return the first ones for which there is room beside the head and a few rows of boards."""
+    fitting: list[Card] = []
+    for card in cards:
+        if _room(console, [*fitting, card]) < _FEW_ROWS:
+            break
+        fitting.append(card)
+    return fitting
+
+
+def rows_that_fit(console: Console, cards: Sequence[Card]) -> int:
+    """Return the rows a board may have beside the head, the frames, and the cards."""
+    return max(1, min(_MOST_ROWS, _room(console, cards)))
+
+
+def _room(console: Console, cards: Sequence[Card]) -> int:
     boards = 1 if console.width >= _SIDE_BY_SIDE else 3
-    height = console.height - _HEAD - (_CARD if console.height >= _ROOM_FOR_CARD else 0)
-    return max(1, min(_MOST_ROWS, height // boards - _FRAME))
+    height = console.height - _HEAD - sum(len(card.lines) + _FRAME for card in cards)
+    return height // boards - _FRAME
 
 
 class _Rate:

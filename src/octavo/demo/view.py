@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from octavo.demo.flights import NEW_YORK, load_airlines, load_airports
@@ -12,16 +13,31 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from octavo.demo.flights import Flight
+    from octavo.demo.gates import Crew, GateUse, Wait
     from octavo.demo.pages import AirportPage, Usage
     from octavo.demo.replay import Replay, Standings
     from octavo.leaderboards import Entry
 
-__all__ = ["Card", "Movement", "Panel", "Row", "View", "clock", "page_card", "summary"]
+__all__ = [
+    "Card",
+    "Movement",
+    "Panel",
+    "Row",
+    "View",
+    "clock",
+    "gates_card",
+    "gates_taken",
+    "page_card",
+    "summary",
+]
 
 Movement = Literal["up", "down", "new", "same"]
 
 _HOLD = 10
 """The refreshes for which a movement stays in sight."""
+
+_WAITING = 2
+"""The aircraft whose wait for a gate is shown."""
 
 
 class Row(NamedTuple):
@@ -42,7 +58,7 @@ class Panel(NamedTuple):
 
 
 class Card(NamedTuple):
-    """One airport's page as it is shown, with what the cache of all pages has done."""
+    """What is shown below the boards: an airport's page, or the gates."""
 
     title: str
     subtitle: str
@@ -187,6 +203,45 @@ def _answers(usage: Usage) -> str:
 def _times(usage: Usage) -> str:
     hit, miss = (f"{seconds * 1e6:,.0f} us" for seconds in (usage.hit_time, usage.miss_time))
     return f"{hit} on a hit, {miss} on a miss; {usage.made:,} pages made"
+
+
+def gates_card(use: GateUse) -> Card:
+    """Return what happens at the gates."""
+    return Card(
+        "Gates",
+        "a fair lock and a fence each",
+        [
+            ("taken", gates_taken(use)),
+            ("queue", ", ".join(map(_wait, use.waiting[:_WAITING]))),
+            ("turns", _turns(use)),
+            ("fence", f"the newest is {_crew(use.newest)}" if use.newest else ""),
+            ("stale", _refusals(use)),
+        ],
+    )
+
+
+def gates_taken(use: GateUse) -> str:
+    """Return how many gates are taken, and how many aircraft wait."""
+    return f"{use.taken} of {use.gates}, {len(use.waiting)} wait"
+
+
+def _wait(wait: Wait) -> str:
+    minutes = wait.time // timedelta(minutes=1)
+    return f"{wait.stay.aircraft} {minutes} min for {wait.stay.gate}"
+
+
+def _turns(use: GateUse) -> str:
+    longest = f"; longest {_wait(use.longest)}" if use.longest else ""
+    return f"{use.served:,} aircraft, {use.handed_over:,} hand-overs{longest}"
+
+
+def _refusals(use: GateUse) -> str:
+    last = f"; the last was {_crew(use.last_refused)}" if use.last_refused else ""
+    return f"{use.refused} refused{last}"
+
+
+def _crew(crew: Crew) -> str:
+    return f"{crew.fence}, of {crew.stay.aircraft} at {crew.stay.gate}"
 
 
 def clock(moment: datetime) -> str:
