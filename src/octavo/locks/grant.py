@@ -101,6 +101,10 @@ class Held(ABC):
         self.ended = why
         return True
 
+    def tell_by(self, tell: Callable[[Held], object], context: Context) -> None:
+        """Have the user's function called when it is lost, with these context variables."""
+        self.tell, self.context = tell, context
+
     def lose(self, why: str) -> None:
         """Take note that it is lost, and tell whoever has to know."""
         if self.end(why, lost=True):

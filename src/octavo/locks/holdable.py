@@ -94,8 +94,7 @@ class Holdable(Job[M]):
         try:
             if (on_lost := self._places.terms.on_lost) is not None:
                 engine = self._engine
-                grant.context = copy_context()
-                grant.tell = lambda grant: on_lost(Lease(engine, grant))
+                grant.tell_by(lambda grant: on_lost(Lease(engine, grant)), copy_context())
             return self._handle(grant)
         except BaseException:
             await grant.give_back()

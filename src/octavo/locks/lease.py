@@ -233,7 +233,7 @@ class Lease(Job[M]):
         """
         try:
             held = self.release()
-        except OctavoError as unreleased:
+        except (OctavoError, RuntimeError) as unreleased:  # the client may be closed
             held = self._unreleased(unreleased)
         except BaseException:
             self.release()
@@ -267,12 +267,12 @@ class Lease(Job[M]):
             self._grant.on_loss.remove(body.cancel)
         try:
             held = await self.release()
-        except OctavoError as unreleased:
+        except (OctavoError, RuntimeError) as unreleased:  # the client may be closed
             held = self._unreleased(unreleased)
         if not held and (error is None or cancelled):
             raise self._grant.error() from error
 
-    def _unreleased(self, why: OctavoError) -> bool:
+    def _unreleased(self, why: Exception) -> bool:
         """Return whether it was held to the end although nobody heard of its release."""
         log.warning("octavo could not release %r, which ends with its ttl: %s", self.name, why)
         return not self._grant.lost

@@ -15,6 +15,7 @@ from octavo.locks.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextvars import Context
 
     from octavo.engine.command import Command, Engine
     from octavo.locks.lease import Lease
@@ -35,6 +36,14 @@ class Grants(Held):
         for grant in grants:
             grant.on_loss.append(weakly(self._lose_with_one))
             grant.tell = weakly(self._tell)
+            if grant.lost:
+                self._lose_with_one()
+
+    def tell_by(self, tell: Callable[[Held], object], context: Context) -> None:
+        """Have the user's function called when it is lost, with these context variables."""
+        super().tell_by(tell, context)
+        for grant in self.grants:
+            grant.context = context
 
     def _lose_with_one(self) -> None:
         names = ", ".join(repr(grant.name) for grant in self.grants if grant.lost)
@@ -155,6 +164,10 @@ class MultiLock(Holdable[M]):
                         await give_back_all(held)
                         return None
                     held.append(grant)
+                if not all(grant.valid for grant in held):
+                    # Lost while it waited for the rest.
+                    await give_back_all(held)
+                    held.clear()
             return Grants(self.name, held)
         except BaseException:
             await give_back_all(held)

@@ -24,6 +24,7 @@ from octavo.locks.grant import Held, weakly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
+    from contextvars import Context
 
     from octavo.engine.command import Command, Engine
     from octavo.locks.grant import Grant
@@ -260,8 +261,15 @@ class Votes(Held):
         grant.name = f"{self.name} at {server.places.common.topology.target}"
         grant.on_loss.append(weakly(self._dwindle))
         grant.tell = weakly(self._tell)
+        grant.context = self.context
         self._grants[server] = grant
         return self.ended is None
+
+    def tell_by(self, tell: Callable[[Held], object], context: Context) -> None:
+        """Have the user's function called when it is lost, with these context variables."""
+        super().tell_by(tell, context)
+        for grant in list(self._grants.values()):
+            grant.context = context
 
     @property
     def _counted(self) -> list[Grant]:
