@@ -220,13 +220,13 @@ async def give_back_all(grants: Sequence[Grant]) -> bool:
     """Release several leases, in one write per node; return whether all were held until then."""
     held = True
     failure: BaseException | None = None
-    first = [grant for grant in grants if not grant.asked_back]
+    first = [grant for grant in grants if not grant.releases]
     parts = tuple(replace(grant.giving_back(), recover=_unheard) for grant in first)
     try:
         replies = await Command[list[int]]((), (), list, parts=parts) if parts else []
         for grant, reply in zip(first, replies, strict=True):
             if reply != _UNHEARD:
-                await grant.gave_back(held=bool(reply))
+                await grant.gave_back(reply)
     except BaseException as error:  # noqa: BLE001 - each is given back all the same
         failure = error
     for grant in grants:

@@ -155,6 +155,8 @@ class Election(Job[M]):
         """Go through who leads, from now on: at once who does, then every change, without end.
 
         None is nobody. What changes while the caller is busy may be left out, but never the last.
+        That a leader has died is told when the next candidate leads; if there is none, it is
+        noticed within five seconds after the end of its lease.
         """
         return self._observe_async() if self._common.tasks else self._observe_sync()
 

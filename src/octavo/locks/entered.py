@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,8 +45,14 @@ class Entered:
     def enter(self, lease: Lease[Any]) -> object:
         """Note that this thread or task is inside; return what `leave` takes."""
         here = self.here()
-        self._leases.setdefault(here, []).append(weakref.ref(lease))
+        reference = weakref.ref(lease, partial(self._drop, here))
+        self._leases.setdefault(here, []).append(reference)
         return here
+
+    def _drop(self, where: object, reference: weakref.ref[Lease[Any]]) -> None:
+        left = [each for each in self._leases.pop(where, ()) if each is not reference]
+        if left:
+            self._leases[where] = left
 
     def leave(self, where: object, lease: Lease[Any]) -> None:
         """Note that it is not inside any more."""

@@ -142,7 +142,7 @@ class Grant(Held):
         due: when it is to be renewed.
         under_way: how many renewals were sent and not answered.
         keeper: what renews it.
-        asked_back: whether the server was asked to take it back.
+        releases: how often the server was asked to take it back.
         given_back: what it said to that: whether it was held until then.
     """
 
@@ -157,7 +157,7 @@ class Grant(Held):
         self._least = inf
         self.keeper: Renewals | None = None
         self.given_back: bool | None = None
-        self.asked_back = False
+        self.releases = 0
         self._until = 0.0
 
     @property
@@ -234,34 +234,34 @@ class Grant(Held):
         """Release it; return whether it was held until then."""
         if self.given_back is not None:
             return self.given_back
-        again = self.asked_back
         try:
             held = await self.giving_back()
         except ConnectionLost as lost:
             if lost.outcome == "not_sent":
-                self.asked_back = again
+                self.releases -= 1
                 raise
-            again, held = True, await self.places.releasing_again(self.owner)
+            self.releases += 1
+            held = await self.places.releasing_again(self.owner)
         except OctavoError:
             raise
         except BaseException:
             await self.places.releasing_again(self.owner)
             self.given_back = not self.lost
             raise
-        # If this is not the first try, and finds nothing, another one has done it.
-        return await self.gave_back(held=bool(held) or again)
+        return await self.gave_back(held)
 
     def giving_back(self) -> Command[int]:
         """Return the Command that releases it, and take note that it is held no more."""
         if self.keeper is not None:
             self.keeper.forget(self)
         self.end("it was released")
-        self.asked_back = True
+        self.releases += 1
         return self.places.releasing(self.owner)
 
-    async def gave_back(self, *, held: bool) -> bool:
-        """Take note of whether it was held until its release, and return that."""
-        if not held and not self.lost:
+    async def gave_back(self, held: int) -> bool:
+        """Take note of the server's answer; return whether it was held until its release."""
+        # Of several releases one finds it, and it does not matter which.
+        if not held and self.releases == 1 and not self.lost:
             self.found_gone("the server says that it had ended")
             if self.keeper is not None:
                 await self.keeper.tell(self)

@@ -251,7 +251,8 @@ def test_it_takes_two_round_trips_to_each_server_and_one_to_release(
     assert min(trips) == 1
     assert max(trips) == 2
     lease.release()
-    assert sum(proxy.round_trips for proxy in proxies) == sum(trips) + 3
+    # A server may have been told of the fence after that.
+    assert sum(trips) + 3 <= sum(proxy.round_trips for proxy in proxies) <= 3 * 2 + 3
 
 
 @FLOWS
