@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("octavo")
 
+_TO_END = 1.0
+"""Seconds that closing waits for what goes on by itself."""
 _TOGETHER = 16
 """Commands after which a write does not wait for the end of the turn: the server begins with them
 while the others are being made."""
@@ -323,6 +325,13 @@ class Home:
             yield
         finally:
             self.close()
+
+    async def end_spawned(self) -> None:
+        """End what goes on by itself: a loop that is closed next would complain of it."""
+        if tasks := self.spawned - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_TO_END)
 
     def close(self) -> None:
         """Close every connection of the loop."""
@@ -697,6 +706,7 @@ class AsyncEngine:
         for loop, home in homes.items():
             if loop is here:
                 home.close()
+                await home.end_spawned()
             elif not loop.is_closed():
                 loop.call_soon_threadsafe(home.close)
         self.common.tracker.close()

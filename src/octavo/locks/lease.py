@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from octavo.engine.command import Job, M, WaitFor, flow
 from octavo.errors import OctavoError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from octavo.locks.options import Seconds
 
 log = logging.getLogger("octavo")
+
+SyncLease = TypeVar("SyncLease", bound="Lease[Sync]")
+AsyncLease = TypeVar("AsyncLease", bound="Lease[Async]")
 
 
 class Loss(Job[M]):
@@ -213,7 +216,7 @@ class Lease(Job[M]):
             entered_of(self._common).leave(self._spot, self)
             self._spot = None
 
-    def __enter__(self: Lease[Sync]) -> Lease[Sync]:
+    def __enter__(self: SyncLease) -> SyncLease:  # noqa: PYI019 - of a sync one only
         """Hold it until the end of the block, if it is held."""
         self.check()
         self.enter()
@@ -241,7 +244,7 @@ class Lease(Job[M]):
         if not held and error is None:
             raise self._grant.error()
 
-    async def __aenter__(self: Lease[Async]) -> Lease[Async]:
+    async def __aenter__(self: AsyncLease) -> AsyncLease:  # noqa: PYI019
         """Hold it until the end of the block, which is cancelled if it is lost."""
         self.check()
         self.enter()
