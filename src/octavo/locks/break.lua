@@ -10,7 +10,7 @@ local limit, now = tonumber(redis.call('HGET', KEYS[3], 'limit') or 1), clock()
 local places = open_places(KEYS[1], KEYS[2], KEYS[3], limit, now)
 local held = 0
 for _, owner in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local facts = places.facts_of(owner)
+  local facts = facts_of(KEYS[3], owner)
   held = held + (holds(facts, now) and 1 or 0)
   places.remove(owner, facts)
 end

@@ -10,7 +10,7 @@
 local owner, weight, now = ARGV[1], tonumber(ARGV[2]), clock()
 local limit = tonumber(redis.call('HGET', KEYS[3], 'limit') or 1)
 local places = open_places(KEYS[1], KEYS[2], KEYS[3], limit, now)
-local facts = places.facts_of(owner)
+local facts = facts_of(KEYS[3], owner)
 if not stands(KEYS[1], owner, facts, now) then
   return 0
 end

@@ -21,6 +21,11 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
+local function facts_of(who, owner)
+  local packed = redis.call('HGET', who, owner)
+  return packed and cmsgpack.unpack(packed)
+end
+
 -- Whether its lease has not ended.
 local function holds(facts, now)
   return facts and (facts[STATE] == HOLDS or facts[STATE] == HANDED) and facts[ENDS] > now

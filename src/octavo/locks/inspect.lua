@@ -6,15 +6,13 @@
 -- returns {limit, microseconds for which what nobody holds is kept, how many wait, who holds, who
 --   waits}: {owner, weight, label, since, fence, microseconds left}; of who waits, the first four
 -- @include facts.lua
--- @include places.lua
 local now = clock()
-local places = open_places(KEYS[1], KEYS[2], KEYS[3], 1, now)
 
 local kept, holders = 0, {}
 local leases = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 for i = 1, #leases, 2 do
   local owner, left = leases[i], tonumber(leases[i + 1]) - now
-  local facts = places.facts_of(owner)
+  local facts = facts_of(KEYS[3], owner)
   if not holds(facts, now) then
     kept = math.max(kept, left)
   else
@@ -27,7 +25,7 @@ end
 local waiters = {}
 local queue = ARGV[1] == '1' and redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES') or {}
 for i = 1, #queue, 2 do
-  local facts = places.facts_of(queue[i])
+  local facts = facts_of(KEYS[3], queue[i])
   if facts then
     table.insert(waiters, { queue[i], facts[WEIGHT], facts[LABEL], tonumber(queue[i + 1]) })
   end

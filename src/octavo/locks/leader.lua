@@ -5,6 +5,5 @@
 -- @include facts.lua
 local owner = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
 -- Read even if nobody leads: who reads it is told when that changes.
-local packed = redis.call('HGET', KEYS[2], owner or '')
-local facts = packed and cmsgpack.unpack(packed)
+local facts = facts_of(KEYS[2], owner or '')
 return holds(facts, clock()) and { facts[LABEL], facts[FENCE] }

@@ -7,11 +7,6 @@ local TICKET, PATIENCE = 30e6, 5e3
 local function open_places(leases, queue, who, limit, now)
   local places = {}
 
-  local function facts_of(owner)
-    local packed = redis.call('HGET', who, owner)
-    return packed and cmsgpack.unpack(packed)
-  end
-
   local function weigh(weight)
     if weight ~= 0 then
       redis.call('HINCRBY', who, 'extra', weight)
@@ -57,7 +52,7 @@ local function open_places(leases, queue, who, limit, now)
   local function prune()
     local silent
     for _, owner in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now)) do
-      local facts = facts_of(owner)
+      local facts = facts_of(who, owner)
       remove(owner, facts)
       if facts and facts[STATE] == HANDED and facts[ADDRESS] ~= '' then
         silent = silent or {}
@@ -67,14 +62,14 @@ local function open_places(leases, queue, who, limit, now)
     -- A process that does not answer keeps nobody waiting once more. Should it wake, its waiters
     -- come back to where they stood.
     for _, owner in ipairs(silent and redis.call('ZRANGE', queue, 0, -1) or {}) do
-      local facts = facts_of(owner)
+      local facts = facts_of(who, owner)
       if not facts or silent[facts[ADDRESS]] then
         leave_queue(owner)
       end
     end
   end
 
-  places.facts_of, places.give, places.remove = facts_of, give, remove
+  places.give, places.remove = give, remove
   places.leave_queue, places.weigh = leave_queue, weigh
 
   -- How much is free.
@@ -118,7 +113,7 @@ local function open_places(leases, queue, who, limit, now)
     local free, mine = places.free()
     while free > 0 do
       local owner = redis.call('ZRANGE', queue, 0, 0)[1]
-      local facts = owner and facts_of(owner)
+      local facts = owner and facts_of(who, owner)
       if not owner or facts and facts[WEIGHT] > free and (owner == me or hears(facts)) then
         break
       elseif owner == me then
@@ -143,7 +138,7 @@ local function open_places(leases, queue, who, limit, now)
     while true do
       local first = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
       local owner = first[1]
-      local facts = owner and facts_of(owner)
+      local facts = owner and facts_of(who, owner)
       if not owner then
         return
       elseif not facts or not hears(facts) then

@@ -6,8 +6,7 @@
 -- returns 1, or 0 if the lease has ended
 -- @include facts.lua
 local owner, now = ARGV[1], clock()
-local packed = redis.call('HGET', KEYS[2], owner)
-local facts = packed and cmsgpack.unpack(packed)
+local facts = facts_of(KEYS[2], owner)
 if not stands(KEYS[1], owner, facts, now) then
   return 0
 end

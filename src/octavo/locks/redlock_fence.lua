@@ -4,8 +4,7 @@
 -- ARGV[2] newest: the fence that it has from now on, greater than that which it was granted with
 -- returns 1, or 0 if the lease has ended
 -- @include facts.lua
-local packed = redis.call('HGET', KEYS[1], ARGV[1])
-local facts = packed and cmsgpack.unpack(packed)
+local facts = facts_of(KEYS[1], ARGV[1])
 if not holds(facts, clock()) then
   return 0
 end
