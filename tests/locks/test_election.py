@@ -62,6 +62,8 @@ def test_candidates_lead_one_at_a_time_in_their_order_at_once_and_in_greater_ter
         assert election.leader() == Leader(term.value, term.term)
         with took(0, 5):
             assert term.resign() is True
+            with pytest.raises(LockTimeout):
+                db.election("x").campaign("no candidate until now", wait=0)
             term = call.result()
         assert term.value == value
         terms.append(term.term)
@@ -151,6 +153,19 @@ def test_a_leader_that_is_deposed_is_told(
     assert [(type(one).__name__, one.value, one.term) for one in told] == [
         ("Term", "first", term.term)
     ]
+
+
+@FLOWS
+@EMBEDDED
+def test_whose_term_has_run_out_leads_no_more(
+    db: Octavo[Sync], outside: Callable[..., Outside]
+) -> None:
+    term = db.election("x", ttl=0.2, renew=False).campaign("first")
+    wait_until(lambda: not outside("election").leases, "it has run out")
+    assert db.election("x").leader() is None
+    then = db.election("x").campaign("second", wait=0)
+    assert then.term > term.term
+    assert [term.resign(), then.resign()] == [False, True]
 
 
 @EMBEDDED
