@@ -112,18 +112,17 @@ def test_whoever_holds_it_anew_is_not_who_held_it(db: Octavo[Sync]) -> None:
     second.release()
 
 
+KINDS: dict[str, tuple[Callable[[Any], Any], Kind]] = {
+    "reader": (lambda db: db.rwlock("x", tag=TAG).reader.acquire(), "rwlock"),
+    "writer": (lambda db: db.rwlock("x", tag=TAG).writer.acquire(), "rwlock"),
+    "semaphore": (lambda db: db.semaphore("x", 3, tag=TAG).acquire(2), "semaphore"),
+    "election": (lambda db: db.election("x", tag=TAG).campaign(), "election"),
+}
+
+
 @FLOWS
 @EMBEDDED
-@pytest.mark.parametrize(
-    ("acquire", "kind"),
-    [
-        (lambda db: db.rwlock("x", tag=TAG).reader.acquire(), "rwlock"),
-        (lambda db: db.rwlock("x", tag=TAG).writer.acquire(), "rwlock"),
-        (lambda db: db.semaphore("x", 3, tag=TAG).acquire(2), "semaphore"),
-        (lambda db: db.election("x", tag=TAG).campaign(), "election"),
-    ],
-    ids=["reader", "writer", "semaphore", "election"],
-)
+@pytest.mark.parametrize(("acquire", "kind"), KINDS.values(), ids=KINDS)
 def test_every_kind_of_lease_guards(
     acquire: Callable[[Any], Any], kind: Kind, db: Octavo[Sync], other: Octavo[Sync]
 ) -> None:

@@ -287,8 +287,9 @@ def test_a_field_that_the_function_does_not_take_is_refused(
 def test_bad_options_are_refused_by_name(
     option: str, value: Any, connect: Connect, proxy: WireProxy
 ) -> None:
+    locked: Any = connect(proxy.url).locked
     with pytest.raises((TypeError, ValueError), match=rf"\b{option} must "):
-        connect(proxy.url).locked(**{"name": "x", option: value})
+        locked(**{"name": "x", option: value})
     assert proxy.accepted == 0
 
 
