@@ -142,6 +142,7 @@ class Grant(Held):
         due: when it is to be renewed.
         under_way: how many renewals were sent and not answered.
         keeper: what renews it.
+        told: whether the user was told of its loss.
         releases: how often the server was asked to take it back.
         given_back: what it said to that: whether it was held until then.
     """
@@ -156,6 +157,7 @@ class Grant(Held):
         self._alone = True
         self._least = inf
         self.keeper: Renewals | None = None
+        self.told = False
         self.given_back: bool | None = None
         self.releases = 0
         self._until = 0.0
@@ -263,8 +265,8 @@ class Grant(Held):
         # Of several releases one finds it, and it does not matter which.
         if not held and self.releases == 1 and not self.lost:
             self.found_gone("the server says that it had ended")
-            if self.keeper is not None:
-                await self.keeper.tell(self)
+        if self.lost and self.keeper is not None:
+            await self.keeper.tell(self)
         self.given_back = not self.lost
         return self.given_back
 

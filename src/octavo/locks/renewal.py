@@ -202,7 +202,10 @@ class Renewals:
             grant.due = clock.now() + min(grant.ttl / 10, 1.0)
 
     async def tell(self, grant: Grant) -> None:
-        """Tell the user that a lease is lost: a step of flows."""
+        """Tell the user that a lease is lost, once: a step of flows."""
+        if grant.told:
+            return
+        grant.told = True
         log.warning("octavo: %s", grant.error())
         if grant.tell is not None:
             try:
