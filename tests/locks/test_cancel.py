@@ -120,10 +120,11 @@ async def test_many_who_pass_it_on_to_each_other_leave_nothing_when_they_are_can
         await cancelled(task)
 
     async with octavo.connect_async(server.url, prefix=prefix) as db:
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-            for _ in range(300):
-                group.create_task(trouble())
-        assert outside().idle
+        for _ in range(3):
+            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+                for _ in range(100):
+                    group.create_task(trouble())
+            assert outside().idle
     assert 0 < done < 300
 
 
@@ -346,7 +347,8 @@ def test_a_block_that_is_interrupted_gives_it_back(
         except Interrupt as error:
             times += struck(error, "__enter__", "__exit__")
             if struck_first(error, "__exit__"):
-                lock.__exit__(None, None, None)
+                with suppress(RuntimeError):  # it may have been the lease's own
+                    lock.__exit__(None, None, None)
         wait_until(lambda: not outside().leases, "it is given back, or ends", timeout=1)
     assert times > 100
     assert outside().idle

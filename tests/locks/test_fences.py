@@ -70,7 +70,7 @@ def test_the_next_fence_is_greater_however_the_lease_ends(
     assert all(isinstance(fence, int) for fence in fences)
 
 
-@FLOWS
+@SYNC
 @pytest.mark.parametrize("end", [release, delete_all, forget_the_fence])
 def test_the_next_fence_is_greater_on_every_server(
     end: Any, db: Octavo[Sync], outside: Callable[..., Outside]

@@ -13,7 +13,7 @@ import octavo
 from octavo.errors import LockLost
 from octavo.testing.waiting import wait_until
 from tests.engine.lab import eventually, took
-from tests.locks.cases import EMBEDDED, EXCLUSIVES, FLOWS
+from tests.locks.cases import EMBEDDED, FLOWS
 from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from octavo.testing.proxy import WireProxy
     from tests.fix_faces import Connect, FaceName
     from tests.fix_servers import Server
-    from tests.locks.cases import Make, Outside
+    from tests.locks.cases import Outside
 
 SOON = 0.2  # a ttl
 
@@ -32,13 +32,12 @@ SOON = 0.2  # a ttl
 
 
 @FLOWS
-@EXCLUSIVES
 @EMBEDDED
 def test_it_is_never_valid_when_the_server_has_freed_it(
-    make: Make, job: str, db: Octavo[Sync], outside: Callable[..., Outside]
+    db: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
-    keys = outside(job)
-    lease = make(db, ttl=0.3, renew=False).acquire()
+    keys = outside()
+    lease = db.lock("x", ttl=0.5, renew=False).acquire()
     looks = 0
     while lease.owner in keys.leases:  # asked first
         looks += lease.valid
@@ -81,7 +80,7 @@ def test_its_holder_is_told_before_the_server_forgets_it(
 
     db = connect(server.url)
     for tries in range(1, 4):  # a hundredth of the ttl is not much on a busy machine
-        lease = db.lock("x", ttl=2, renew=False, on_lost=told).acquire(wait=5)
+        lease = db.lock("x", ttl=1.5, renew=False, on_lost=told).acquire(wait=5)
         wait_until(lambda: len(left) == tries, "it is told")  # noqa: B023
         assert not lease.valid
         if left[-1] > 0:
@@ -234,8 +233,8 @@ def test_it_may_be_given_back_by_another_thread_or_task(
     db: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
     for reentrant in (False, True):
-        lease = db.lock("x", ttl=0.4, reentrant=reentrant).acquire()
-        wait_until(lambda: lease.held_for > 0.6, "it is renewed")  # noqa: B023
+        lease = db.lock("x", ttl=0.3, reentrant=reentrant).acquire()
+        wait_until(lambda: lease.held_for > 0.4, "it is renewed")  # noqa: B023
         assert Call(lease.extend, 5).error() is None
         assert Call(lease.release).result() is True
         assert outside().idle

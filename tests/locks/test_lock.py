@@ -13,7 +13,7 @@ import octavo
 from octavo.errors import LockLost, LockTimeout, WouldDeadlock
 from octavo.testing.waiting import wait_until
 from tests.engine.lab import took
-from tests.locks.cases import EMBEDDED, EXCLUSIVES, FLOWS, queue_up, waiting, writer
+from tests.locks.cases import EMBEDDED, EXCLUSIVES, FLOWS, SYNC, queue_up, waiting, writer
 from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def test_a_lease_is_given_back_once(db: Octavo[Sync], other: Octavo[Sync]) -> No
     assert second.release() is True
 
 
-@FLOWS
+@SYNC
 @EMBEDDED
 @EXCLUSIVES
 def test_what_is_not_renewed_ends_with_its_ttl_and_no_sooner(

@@ -10,7 +10,7 @@ import pytest
 
 from octavo.errors import ConnectionLost, LockTimeout
 from octavo.testing.waiting import wait_until
-from tests.locks.cases import EMBEDDED, EXCLUSIVES, FLOWS, listen, queue_up
+from tests.locks.cases import EMBEDDED, EXCLUSIVES, FLOWS, listen, lock, one_permit, queue_up
 from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def test_an_extension_is_repeated(
 def test_a_renewal_is_repeated(how: Action, connect: Connect, proxy: WireProxy) -> None:
     db = connect(proxy.url)
     leases = [db.lock(name, ttl=0.6).acquire() for name in "xyz"]
-    for _ in range(3):
+    for _ in range(2):
         loss = Loss(proxy, how=how)
         wait_until(lambda: loss.lost, "a renewal is lost")  # noqa: B023
         at = leases[0].held_for
@@ -214,8 +214,8 @@ def test_who_waits_does_so_once_and_gets_its_turn(
 @FLOWS
 @LOST
 @EMBEDDED
-@EXCLUSIVES
-@pytest.mark.parametrize("after", [0, 1, 2, 3])
+@pytest.mark.parametrize(("make", "job"), [(lock, "lock"), (one_permit, "semaphore")])
+@pytest.mark.parametrize("after", [0, 1, 2])
 def test_who_gives_up_leaves_nothing_whatever_is_lost(
     after: int,
     make: Make,

@@ -12,7 +12,7 @@ from octavo.errors import LockLost, LockTimeout, WouldDeadlock
 from octavo.testing.faults import Crew
 from octavo.testing.waiting import wait_until
 from tests.engine.lab import took
-from tests.locks.cases import EMBEDDED, FLOWS, haunt, queue_up
+from tests.locks.cases import EMBEDDED, FLOWS, SYNC, haunt, queue_up
 from tests.locks.lock_workers import hold
 from tests.locks.meeting import Call
 
@@ -134,7 +134,7 @@ def test_the_lease_of_each_reader_ends_by_itself(
     assert keys.idle
 
 
-@FLOWS
+@SYNC
 @EMBEDDED
 @pytest.mark.parametrize(
     ("killed", "waits"), [("writer", "writer"), ("writer", "reader"), ("reader", "writer")]
