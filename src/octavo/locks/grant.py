@@ -216,8 +216,9 @@ class Grant(Held):
 
     async def lighten(self, weight: int) -> None:
         """Have it weigh less, or raise `LockLost`."""
-        self._confirm(await self.places.downgrading(self.owner, weight))
+        # Without a reply the less is believed.
         self.weight = weight
+        self._confirm(await self.places.downgrading(self.owner, weight))
 
     async def proclaim(self, label: bytes) -> None:
         """Have it shown under another label, or raise `LockLost`."""

@@ -89,6 +89,7 @@ class RWLock(Job[M]):
 
         Raises:
             LockLost: it had ended.
+            ConnectionLost: it may be a reader's already: write no more.
         """
         if not isinstance(lease, Lease):
             raise TypeError(f"lease must be a Lease, not {lease!r}")
