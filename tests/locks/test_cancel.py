@@ -330,7 +330,6 @@ def test_a_client_that_was_interrupted_goes_on(client: Octavo[Sync], dice: rando
     assert len(fences) > 100
 
 
-@pytest.mark.xfail(strict=True, reason="BUG4: L22")
 @EMBEDDED
 @BY_THREAD
 @STRUCK

@@ -124,14 +124,19 @@ class Holdable(Job[M]):
         traceback: TracebackType | None,
     ) -> None:
         """Release it; see `Lease`."""
-        lease = self._close()
+        lease: Lease[Sync] | None = None
         try:
+            lease = self._block()
             lease.__exit__(kind, error, traceback)
-        except OctavoError:
+        except (OctavoError, RuntimeError):
             raise
         except BaseException:
-            lease.release()
+            # An interrupt, wherever it has struck.
+            (lease or self._block()).release()
             raise
+        finally:
+            if lease is not None:
+                self._open.remove(lease)
 
     async def __aenter__(self: Holdable[Async]) -> Lease[Async]:
         """Wait for a lease, and hold it until the end of the block."""
@@ -146,9 +151,11 @@ class Holdable(Job[M]):
         traceback: TracebackType | None,
     ) -> None:
         """Release it; see `Lease`."""
-        await self._close().__aexit__(kind, error, traceback)
+        lease = self._block()
+        self._open.remove(lease)
+        await lease.__aexit__(kind, error, traceback)
 
-    def _close(self) -> Lease[Any]:
+    def _block(self) -> Lease[Any]:
         """Return the lease of the block that ends here."""
         here = entered_of(self._common).here()
         mine = [lease for lease in self._open if lease.block == here]
@@ -160,9 +167,7 @@ class Holdable(Job[M]):
                 f"a block that holds {self.name!r} ends in another thread or task than it began "
                 "in, and there are several: hold the lease that acquire() returns instead"
             )
-        lease = mine[-1]
-        self._open.remove(lease)
-        return lease
+        return mine[-1]
 
     def __repr__(self) -> str:
         """Show what it is, and the name."""
