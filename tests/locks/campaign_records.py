@@ -159,7 +159,14 @@ def held(history: Iterable[Any]) -> dict[str, list[Interval]]:
 
 
 def examine(
-    home: Path | str, limits: dict[str, int], *, ttl: float, strict: bool = True, **least: Any
+    home: Path | str,
+    limits: dict[str, int],
+    *,
+    ttl: float,
+    strict: bool = True,
+    ok: float = 0.5,
+    contended: int = 1,
+    during: Iterable[tuple[float, float]] = (),
 ) -> Findings:
     """Judge what processes have recorded in a directory.
 
@@ -168,11 +175,14 @@ def examine(
         limits: of each object, the weight that may be held at once.
         ttl: of the leases, in seconds.
         strict: raise if an object was held by too many at once; otherwise that is counted.
-        least: what `History.require` takes.
+        ok: the share of asking and releasing that must have ended ok.
+        contended: how often, of each object, that must have overlapped.
+        during: faults; somebody must have asked for, used or released something at each.
     """
     history = load(home)
     done = moves(history)
-    done.require(**least)
+    done.require(ok=ok, contended=contended)
+    history.require(ok=0, contended=0, during=during)
     intervals = held(history)
     findings = Findings(
         len(done),

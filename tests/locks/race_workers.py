@@ -128,17 +128,15 @@ class Actor:
             attempt.result = lease and lease.fence
         return lease
 
-    def rely(self, lease: Any) -> bool:
-        """Use what is held, if it still is by what the lease says."""
+    async def use(self, lease: Any, seconds: float, *, gate: bool) -> None:
+        """Use what is held for some time, beginning at the gate, if the lease says that it is."""
         with self._recorder.operation("use", self._owner, key=self._key) as attempt:
             now = time.monotonic()
             if lease.valid:
                 attempt.result = now
-        return attempt.result is not None
-
-    def enter(self, lease: Any) -> bool:
-        """Go through the gate of the resource, if it lets this lease in."""
-        return self._resources[self._key].admit(lease)
+                if gate:
+                    self._resources[self._key].admit(lease)
+            await nap(seconds)
 
     def increment(self, lease: Any) -> None:
         """Count."""
@@ -234,12 +232,10 @@ def roam(
                 continue
             end = time.monotonic() + dice.uniform(0, hold)
             while time.monotonic() < end:
-                if actor.rely(lease) and kinds[key] in EXCLUSIVE:
-                    actor.enter(lease)
-                await nap(dice.uniform(0, 0.02))
+                await actor.use(lease, dice.uniform(0, 0.02), gate=kinds[key] in EXCLUSIVE)
             if dice.random() < 0.1:
                 await actor.extend(lease, dice.uniform(ttl, 2 * ttl))
-                actor.rely(lease)
+                await actor.use(lease, 0.0, gate=False)
             if dice.random() < 0.95:
                 await actor.release(lease)
             else:

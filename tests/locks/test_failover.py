@@ -213,7 +213,6 @@ def test_fences_increase_although_the_last_was_lost_unless_the_clock_is_behind_i
             gate.admit(older.fence)  # which costs availability, not safety
 
 
-@pytest.mark.xfail(strict=False, reason="BUG4: R3")
 def test_a_clock_that_is_set_back_neither_repeats_a_fence_nor_frees_a_lease(
     clocked: Standalone, clients: tuple[Octavo[Sync], Octavo[Sync]]
 ) -> None:
@@ -232,7 +231,6 @@ def test_a_clock_that_is_set_back_neither_repeats_a_fence_nor_frees_a_lease(
     assert fences == list(range(fences[0], fences[0] + 4))
 
 
-@pytest.mark.xfail(strict=False, reason="BUG4: R3")
 def test_a_clock_that_is_set_forward_frees_leases_and_stale_holders_are_refused(
     clocked: Standalone, clients: tuple[Octavo[Sync], Octavo[Sync]]
 ) -> None:

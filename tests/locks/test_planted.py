@@ -1,0 +1,39 @@
+"""Bugs planted in a copy of the locks: the tests of the races and faults catch them all."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from octavo.testing import faults
+from tests.locks.campaign_bugs import BUGS, LONGEST, SOURCE, report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("races")]
+
+
+def test_every_bug_can_be_planted(tmp_path: Path) -> None:
+    assert len(BUGS) >= 20
+    for number, bug in enumerate(BUGS):
+        package = tmp_path / str(number)
+        for edit in bug.edits:
+            target = package / edit.file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SOURCE / edit.file, target)
+        bug.plant(package)
+
+
+@pytest.mark.timeout(len(BUGS) / 4 * LONGEST + 60)
+def test_a_quarter_of_the_planted_bugs_is_caught() -> None:
+    assert not report(random.Random(faults.run_seed()).sample(BUGS, len(BUGS) // 4))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(len(BUGS) * LONGEST + 60)
+def test_all_planted_bugs_are_caught() -> None:
+    assert not report(BUGS)
