@@ -126,7 +126,7 @@ def test_who_waits_gets_it_as_soon_as_it_is_released(
     lease = make(other).acquire()
     for _ in range(3):
         call = queue_up(outside(job), make(db))
-        time.sleep(0.06)  # for which a lock that is not fair may be overtaken
+        time.sleep(0.06)  # who waits for less may be overtaken, if the lock is not fair
         began = time.monotonic()
         assert lease.release() is True
         lease = call.result()
@@ -188,6 +188,25 @@ def test_names_prefixes_tags_and_jobs_are_kept_apart(
         )
     ]
     assert [lease.release() for lease in leases if lease] == [True] * len(leases)
+
+
+@FLOWS
+@EMBEDDED
+@EXCLUSIVES
+def test_no_key_is_for_ever(
+    make: Make, job: str, db: Octavo[Sync], outside: Callable[..., Outside]
+) -> None:
+    keys = outside(job)
+    for _ in range(2):
+        lease = make(db).acquire()
+        assert keys.keys == {"leases", "who"}
+        assert all(ttl > 30_000 for ttl in keys.ttls.values())
+        make(db).try_acquire()
+        lease.extend()
+        lease.release()
+        assert keys.keys == {"who"}
+        assert keys.ttls["who"] > DAY
+        keys.client.hdel(keys.key("who"), "fence")
 
 
 @FLOWS
