@@ -345,6 +345,7 @@ class Votes(Held):
             self.ended, self._held = None, False
             self.lose(f"{len(refused)} of {self._servers} servers say that it had ended")
             if (keeper := refused[0].keeper) is not None:
+                refused[0].told = False  # of its own loss, before it came to this
                 await keeper.tell(refused[0])
         return self._held
 
