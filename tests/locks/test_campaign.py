@@ -22,7 +22,7 @@ BASES = "lock:{a}", "lock:{b}", "rwlock:{rw}", "semaphore:{s}"
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("races"), pytest.mark.timeout(900)]
 
-STRIKES = pytest.mark.parametrize("strikes", [16, pytest.param(200, marks=pytest.mark.soak)])
+STRIKES = pytest.mark.parametrize("strikes", [8, pytest.param(200, marks=pytest.mark.soak)])
 
 
 @STRIKES

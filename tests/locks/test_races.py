@@ -55,7 +55,8 @@ def race(server: Server, prefix: str, home: Path, sections: int, options: dict[s
 @pytest.mark.parametrize(
     ("server", "options", "sections"),
     [
-        pytest.param("embedded", {}, 2000, id="unfair-full"),
+        pytest.param("embedded", {}, 500, id="unfair-slice"),
+        pytest.param("embedded", {}, 2000, id="unfair-full", marks=soak),
         pytest.param("embedded", {"fair": True}, 200, id="fair-slice"),
         pytest.param("embedded", {"fair": True}, 2000, id="fair-full", marks=soak),
         pytest.param("cluster", {"sync": 1}, 100, id="sync-slice"),
