@@ -305,10 +305,13 @@ class TaskLink(Link):
             self.connection.fail(Lost("the client was closed", sent=True))
 
     async def _open(self, connect: Callable[[TaskLink], Coroutine[Any, Any, Channel]]) -> None:
+        connection: Channel | None = None
         try:
             connection = await connect(self)
             reply = await connection.send(self.opening, self._loop.time() + TRUST)
         except BaseException as error:
+            if connection is not None:
+                connection.fail(Lost("the link was not opened", sent=True))
             self.ended(error)
             if not isinstance(error, Exception):
                 raise

@@ -6,6 +6,7 @@ table; what is asked of it blocks, so the async engine asks in a thread.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
@@ -64,6 +65,10 @@ class Endpoint:
         connection: redis_async.AbstractConnection = kind(**self._with(timeout))
         try:
             await connection.connect()
+        except asyncio.CancelledError:
+            # redis-py leaves open what it was about to open.
+            await connection.disconnect(nowait=True)
+            raise
         except Exception as error:
             raise _not_connected(error, self.address) from error
         return connection
