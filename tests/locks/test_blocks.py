@@ -106,7 +106,7 @@ async def test_a_body_is_cancelled_when_the_lease_is_lost_and_the_block_says_so(
                     except BaseException as error:
                         seen.append(type(error))
                         raise
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
             assert raised.value.fence == lease.fence
             assert isinstance(raised.value.__cause__, asyncio.CancelledError)
             assert cancelling() == 0

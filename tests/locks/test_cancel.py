@@ -282,7 +282,7 @@ def test_acquiring_leaves_nothing_when_it_is_interrupted(
             lease.release()
         if holder is not None:
             holder.release()
-        wait_until(lambda: not keys.leases, "one that its caller has not got ends", timeout=2)
+        wait_until(lambda: not keys.leases, "one that its caller has not got ends", timeout=4)
     assert times > 10
     assert keys.idle
 
@@ -348,6 +348,6 @@ def test_a_block_that_is_interrupted_gives_it_back(
             if struck_first(error, "__exit__"):
                 with suppress(RuntimeError):  # it may have been the lease's own
                     lock.__exit__(None, None, None)
-        wait_until(lambda: not outside().leases, "it is given back, or ends", timeout=1)
+        wait_until(lambda: not outside().leases, "it is given back, or ends", timeout=4)
     assert times > 100
     assert outside().idle

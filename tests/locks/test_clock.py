@@ -73,7 +73,7 @@ def test_after_a_sleep_a_lease_is_not_valid_and_its_holder_is_told(
     sleep_for(HOUR)
     assert not lease.valid
     assert lease.remaining() == 0
-    with took(0, 1.5):
+    with took(0, 4):
         wait_until(lambda: told, "it is told")
         assert lease.lost.is_set()
     with pytest.raises(LockLost) as raised:
@@ -110,7 +110,7 @@ async def test_after_a_sleep_a_body_is_cancelled(
                 await asyncio.sleep(0)
                 sleep_for(HOUR)
                 await asyncio.sleep(10)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5
 
 
 @FLOWS
@@ -122,7 +122,7 @@ def test_after_a_short_sleep_a_lease_is_renewed(
     sleep_for(20)
     assert lease.valid
     assert lease.remaining() < 10
-    wait_until(lambda: lease.remaining() > 25, "it is renewed", timeout=1.5)
+    wait_until(lambda: lease.remaining() > 25, "it is renewed", timeout=4)
     assert lease.release() is True
 
 
@@ -142,7 +142,7 @@ def test_what_was_stopped_is_told_when_it_goes_on(
         worker.resume()
         what, at = worker.heard()
         assert what == "lost"
-        assert at - began < 0.1
+        assert at - began < 1
         last_valid = worker.result()
         assert last_valid < began
         assert then.release() is True
@@ -230,5 +230,5 @@ def test_who_waits_at_a_server_whose_clock_jumps_gets_it(
         call = queue_up(keys, connect(clocked.url).lock("x", fair=True), wait=6)
         with move_clock(clocked, by=by):
             lease.release()
-            with took(0, 1):
+            with took(0, 4):
                 assert call.result().release() is True

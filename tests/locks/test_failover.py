@@ -62,9 +62,9 @@ def test_a_failover_that_is_agreed_upon_loses_nothing(
         with failovers, flushes:
             crew.results(timeout=600)
         took = time.monotonic() - began
-    end = max(each.last_seen for each in load(tmp_path))
-    during = [span for span in failovers.spans + flushes.spans if span[0] < end]
-    assert len(during) >= took / 0.4 - 2, "they did not strike every 200 ms"
+    ends = {each.process: each.last_seen for each in load(tmp_path)}
+    during = [span for span in failovers.spans + flushes.spans if span[1] < min(ends.values())]
+    assert len(during) >= 5, "hardly any struck while all were at work"
     findings = examine(tmp_path, {"x": 1}, ttl=2.0, ok=0.9, contended=PROCESSES, during=during)
     resource = Resource(tmp_path / "x")
     print(

@@ -39,9 +39,9 @@ def test_it_is_never_valid_when_the_server_has_freed_it(
     keys = outside()
     lease = db.lock("x", ttl=0.5, renew=False).acquire()
     looks = 0
-    while lease.owner in keys.leases:  # asked first
+    while left := keys.leases.get(lease.owner):  # the server is asked first
+        assert lease.remaining() <= left
         looks += lease.valid
-        assert lease.remaining() <= keys.leases.get(lease.owner, 0) + 0.001
     assert looks > 5
     assert not lease.valid
     assert lease.remaining() == 0
@@ -58,11 +58,11 @@ def test_it_is_never_valid_when_the_server_has_freed_it_and_renewals_do_not_arri
     lease = connect(proxy.url, timeout=0.2).lock("x", ttl=0.6).acquire()
     wait_until(lambda: lease.held_for > 0.7, "it is renewed")
     proxy.hold()
-    while lease.owner in keys.leases:
-        assert lease.remaining() <= keys.leases.get(lease.owner, 0) + 0.001
+    while left := keys.leases.get(lease.owner):  # the server is asked first
+        assert lease.remaining() <= left
     assert not lease.valid
     proxy.release()
-    wait_until(lease.lost.is_set, "it is lost", timeout=1)
+    wait_until(lease.lost.is_set, "it is lost", timeout=4)
     assert keys.leases.keys() <= {lease.owner}
     assert lease.valid is False, "what arrives late makes it no better"
     lease.release()
@@ -98,9 +98,8 @@ def test_what_was_handed_over_and_is_not_renewed_lasts_its_ttl(
     outside().wait_for_queue(1)
     lease.release()
     handed = call.result()
-    assert 17 < handed.remaining() < 20
-    assert 17 < outside().leases[handed.owner] < 20
-    assert handed.remaining() <= outside().leases[handed.owner]
+    left = outside().leases[handed.owner]
+    assert 10 < handed.remaining() <= left < 20
     handed.release()
 
 
@@ -115,7 +114,7 @@ def test_who_waits_for_the_loss_is_woken_by_it(db: Octavo[Sync]) -> None:
     assert bool(lease.lost._own) is False  # type: ignore[attr-defined]
     assert lease.lost.wait(0) is False
     assert lease.lost.wait(0.05) is False
-    with took(0, 1):
+    with took(0, 4):
         assert lease.lost.wait() is True
     assert lease.lost.is_set() is True
     assert lease.lost.wait() is True
@@ -136,13 +135,13 @@ def test_who_holds_what_was_taken_away_is_told_by_the_next_renewal(
         other.locks.break_("x")
     else:
         outside().delete(*how.split()[1:])
-    with took(0, 0.5):
+    with took(0, 4):
         assert lease.lost.wait(5) is True
     assert not lease.valid
     with pytest.raises(LockLost, match=r"'x'.*the server says") as raised:
         lease.check()
     assert (raised.value.name, raised.value.fence) == ("x", lease.fence)
-    assert 0 < raised.value.held_for < 1
+    assert 0 < raised.value.held_for < 5
     assert lease.held_for == raised.value.held_for
     then = other.lock("x").acquire(wait=1)
     assert lease.release() is False
@@ -264,7 +263,7 @@ def test_a_lease_that_is_dropped_ends_with_its_ttl_and_a_warning(
     lock = client.lock(prefix, ttl=0.3, reentrant=reentrant)
     lock.acquire()
     gc.collect()
-    wait_until(lambda: not outside(name=prefix).leases, "it ends", timeout=1)
+    wait_until(lambda: not outside(name=prefix).leases, "it ends", timeout=4)
     assert f"a lease of {prefix!r} was dropped without release" in caplog.text
     caplog.clear()
     with lock, lock.acquire(wait=0.1) if reentrant else client.lock("y"):
@@ -316,5 +315,5 @@ def test_a_lease_of_a_closed_client_ends_with_its_ttl(
     client = octavo.connect(server.url, prefix=prefix)
     lease = client.lock("x", ttl=0.4).acquire()
     client.close()
-    wait_until(lambda: not lease.valid, "it ends", timeout=1)
-    wait_until(lambda: not outside().leases, "it ends at the server", timeout=1)
+    wait_until(lambda: not lease.valid, "it ends", timeout=4)
+    wait_until(lambda: not outside().leases, "it ends at the server", timeout=4)

@@ -133,7 +133,8 @@ def test_an_extension_is_repeated(
     loss = Loss(proxy, how=how)
     lease.extend(60)
     assert loss.lost == 1
-    assert 58 < lease.remaining() <= outside().leases[lease.owner] <= 60
+    left = outside().leases[lease.owner]
+    assert 50 < lease.remaining() <= left <= 60
     assert lease.release() is True
 
 
@@ -253,7 +254,7 @@ def test_who_does_not_hear_anything_any_more_leaves_nothing_for_long(
         db.lock("x", ttl=20).acquire(wait=5)
     assert raised.value.outcome == "unknown"
     proxy.calm()
-    wait_until(lambda: not keys.queue, "it does not wait any more", timeout=1)
+    wait_until(lambda: not keys.queue, "it does not wait any more", timeout=4)
     assert keys.leases.keys() == ({lease.owner} if lease else set())
     if lease is not None:
         lease.release()

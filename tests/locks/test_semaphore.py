@@ -74,7 +74,7 @@ def test_who_wants_many_is_not_passed_by_those_who_want_few(
     assert not many.over
     assert not few.over
     held[1].release()
-    with took(0, 1):
+    with took(0, 4):
         leases = [many.result(), few.result()]
     assert leases[0].fence < leases[1].fence
     assert mine.available() == 0
@@ -111,7 +111,7 @@ def test_who_gives_up_lets_the_next_one_have_what_is_free(db: Octavo[Sync], keys
     many = queue_up(keys, semaphore, 3, wait=0.2)
     few = queue_up(keys, semaphore, 1)
     assert isinstance(many.error(), LockTimeout)
-    with took(0, 1):
+    with took(0, 4):
         lease = few.result()
     assert [held.release(), lease.release()] == [True, True]
     assert keys.idle
@@ -196,7 +196,7 @@ def test_permits_of_a_killed_process_come_back_after_its_ttl(
         assert semaphore.available() == 5 - permits
         calls = [queue_up(keys, semaphore, 5)] if waits else []
         worker.kill()
-        with took(0, 2):
+        with took(0, 4):
             for call in calls:
                 call.result().release()
             wait_until(lambda: semaphore.available() == 5, "all have come back")

@@ -205,7 +205,7 @@ def test_a_lease_of_something_else_is_not_touched_by_what_happens_to_one(
 ) -> None:
     good, bad = db.lock("x", ttl=0.3).acquire(), db.lock("y", ttl=0.3).acquire()
     spoil(outside(name="y"), "who")
-    wait_until(bad.lost.is_set, "it is lost", timeout=2)
+    wait_until(bad.lost.is_set, "it is lost", timeout=4)
     wait_until(lambda: good.held_for > 0.6, "it is renewed")
     assert good.valid
     assert good.release() is True
