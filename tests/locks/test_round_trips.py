@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from octavo.testing.proxy import WireProxy
     from tests.fix_faces import Connect
 
+SCRIPTS = ("EVAL", "EVALSHA")
 ASIDE = {"HELLO", "CLIENT", "PING", "ROLE"}  # what the links and the making of connections say
 
 
@@ -60,8 +61,15 @@ class Sent:
         self._proxy.reset()
         sent = Counter[str]()
         for name, times in commands.items():
-            sent["script" if name in ("EVAL", "EVALSHA") else name] += times
+            sent["script" if name in SCRIPTS else name] += times
         return {name: n for name, n in sent.items() if name not in ASIDE}, trips
+
+    def wait_for_scripts(self, times: int) -> None:
+        """Wait until so many scripts were sent since."""
+        wait_until(
+            lambda: sum(self._proxy.commands[name] for name in SCRIPTS) >= times,
+            f"{times} scripts were sent",
+        )
 
 
 NOTHING: tuple[dict[str, int], int] = ({}, 0)
@@ -180,6 +188,7 @@ def test_who_waits_asks_twice_and_not_again_when_its_turn_comes(
         waiter = queue_up(keys, waits)
         ((_, order),) = keys.client.zrange(keys.key("queue"), 0, 0, withscores=True)
         wait_until(lambda: keys.now - order / 1e6 > 0.06, "it is patient")  # noqa: B023
+        sent.wait_for_scripts(2)
         assert sent() == ({"script": 2}, 2)
         lease.release()
         lease = waiter.result()
@@ -198,8 +207,11 @@ def test_waiting_asks_nobody_while_nothing_happens(
     db = connect(proxy.url)
     lease = other.lock("x").acquire()
     listen(db, db.lock("x"))
+    sent = Sent(proxy)
     waiters = [queue_up(outside(), db.lock("x")) for _ in range(5)]
-    sent, began = Sent(proxy), outside().now
+    sent.wait_for_scripts(10)  # who waits asks twice
+    sent()
+    began = outside().now
     wait_until(lambda: outside().now - began > 1.2, "nothing happens")
     assert sent()[0] == {}
     lease.release()
