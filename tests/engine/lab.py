@@ -59,6 +59,7 @@ class Steps(TypedDict, total=False):
     read: Callable[[Any], Any]
     idempotent: bool
     block: float
+    within: float
     behind: tuple[Word, ...]
     local: Callable[[], Any]
     recover: Callable[[Any], Any]

@@ -8,7 +8,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -223,10 +222,9 @@ async def test_nobody_starves_when_more_call_than_may_be_in_flight(
 ) -> None:
     done = [0] * 30
     async with async_lab(proxy.url, prefix, max_in_flight=5) as lab:
-        until = time.monotonic() + 0.5
 
         async def hammer(number: int) -> None:
-            while time.monotonic() < until:
+            while sum(done) < 3000:
                 await say(lab, "x")
                 done[number] += 1
 
@@ -238,7 +236,7 @@ async def test_nobody_starves_when_more_call_than_may_be_in_flight(
 async def test_a_caller_cancelled_in_line_gives_its_turn_to_the_next(
     proxy: WireProxy, prefix: str
 ) -> None:
-    async with async_lab(proxy.url, prefix, max_in_flight=1, timeout=2.0) as lab:
+    async with async_lab(proxy.url, prefix, max_in_flight=1, timeout=5.0) as lab:
         proxy.hold()
 
         async def first() -> None:
@@ -251,10 +249,10 @@ async def test_a_caller_cancelled_in_line_gives_its_turn_to_the_next(
         third = asyncio.create_task(say(lab, "third"))
         await asyncio.sleep(0.02)
         proxy.release()
-        with took(0, 1.0):
+        with took(0, 4):
             assert await third == b"third"
         await leader
-        assert await gathered(asyncio.wait_for(second, 1)) == {"CancelledError": 1}
+        assert await gathered(asyncio.wait_for(second, 5)) == {"CancelledError": 1}
 
 
 async def test_callers_in_line_are_sent_over_the_next_connection_when_theirs_is_lost(
@@ -266,7 +264,7 @@ async def test_callers_in_line_are_sent_over_the_next_connection_when_theirs_is_
         await asyncio.sleep(0.05)
         proxy.cut()
         proxy.release()
-        with took(0, 2.0):
+        with took(0, 4.5):
             outcomes = await gathered(*(asyncio.wait_for(task, 10) for task in tasks))
         assert outcomes == {"done": 20, "ConnectionLost unknown": 10}
         assert await lab.get("n") == b"20"
@@ -293,18 +291,18 @@ async def test_callers_wait_while_the_server_does_not_read(
 async def test_a_hung_server_ends_in_an_error_at_the_deadline(
     proxy: WireProxy, prefix: str, idempotent: bool
 ) -> None:
-    async with async_lab(proxy.url, prefix, timeout=0.4) as lab:
+    async with async_lab(proxy.url, prefix, timeout=1.0) as lab:
         proxy.hold()
-        with took(0.35, 0.7), pytest.raises(octavo.DeadlineExceeded) as caught:
+        with took(0.9, 1.9), pytest.raises(octavo.DeadlineExceeded) as caught:
             await lab.send(command("GET", b"k", idempotent=idempotent))
         assert caught.value.outcome == "unknown"
         proxy.release()
 
 
 async def test_a_hung_server_ends_a_batch_at_the_deadline(proxy: WireProxy, prefix: str) -> None:
-    async with octavo.connect_async(proxy.url, prefix=prefix, timeout=0.4) as client:
+    async with octavo.connect_async(proxy.url, prefix=prefix, timeout=1.0) as client:
         proxy.hold()
-        with took(0.35, 0.7):
+        with took(0.9, 1.9):
             async with client.batch(raise_on_error=False) as batch:
                 pending: list[Pending[Any]] = [Lab(batch).get("a"), Lab(batch).add("n")]
         for one in pending:
@@ -316,14 +314,14 @@ async def test_a_reply_past_its_deadline_replaces_the_connection(
     proxy: WireProxy, prefix: str
 ) -> None:
     with Relay(proxy.url.removeprefix("redis://")) as relay:
-        async with async_lab(relay.url, prefix, timeout=0.5) as lab:
+        async with async_lab(relay.url, prefix, timeout=1.5) as lab:
             await lab.put("k", "v")
             relay.freeze()
             oldest = asyncio.create_task(lab.add("n"))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.6)
             later = asyncio.create_task(lab.add("n"))
             reading = asyncio.create_task(lab.get("k"))
-            with took(0.2, 0.5):
+            with took(0.5, 1.5):
                 with pytest.raises(octavo.DeadlineExceeded) as caught:
                     await oldest
                 assert caught.value.outcome == "unknown"
@@ -370,9 +368,9 @@ async def test_a_client_reconnects_after_the_server_was_killed(
 async def test_when_nothing_listens_every_caller_hears_so_within_the_timeout() -> None:
     unheard: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
-    client = octavo.connect_async("redis://127.0.0.1:1", timeout=0.4)
+    client = octavo.connect_async("redis://127.0.0.1:1", timeout=1.0)
     lab = Lab(client)
-    with took(0.1, 0.8):
+    with took(0.1, 1.9):
         outcomes = await gathered(*(lab.add("n") for _ in range(20)))
     assert set(outcomes) <= {"DeadlineExceeded not_sent", "ConnectionLost not_sent"}
     await client.aclose()
@@ -532,7 +530,7 @@ async def test_a_blocking_command_does_not_stall_the_others(proxy: WireProxy, pr
     async with async_lab(proxy.url, prefix) as lab:
         blocked = [asyncio.create_task(lab.take(f"list-{i}", 10.0)) for i in range(3)]
         await eventually(lambda: proxy.commands["BLPOP"] == 3, "they wait")
-        with took(0, 1.0):
+        with took(0, 5):
             await asyncio.gather(*(say(lab, str(i)) for i in range(200)))
         assert not any(task.done() for task in blocked)
         for i, task in enumerate(blocked):
@@ -542,9 +540,9 @@ async def test_a_blocking_command_does_not_stall_the_others(proxy: WireProxy, pr
 
 
 async def test_a_blocking_command_may_outlast_the_timeout(proxy: WireProxy, prefix: str) -> None:
-    async with async_lab(proxy.url, prefix, timeout=0.2) as lab:
-        with took(0.5, 1.0):
-            assert await lab.take("nothing", 0.5) is None
+    async with async_lab(proxy.url, prefix, timeout=0.5) as lab:
+        with took(1, 4):
+            assert await lab.take("nothing", 1) is None
 
 
 async def test_connections_of_blocking_commands_are_used_again(
@@ -576,7 +574,7 @@ async def test_closing_tells_whoever_still_waits(proxy: WireProxy, prefix: str) 
         proxy.hold()
         asked = [asyncio.create_task(lab.add("n")) for _ in range(5)]
         await asyncio.sleep(0.02)
-    with took(0, 0.5):
+    with took(0, 4):
         outcomes = await gathered(*(asyncio.wait_for(task, 5) for task in (blocked, *asked)))
     assert outcomes["ConnectionLost unknown"] == 3
     assert outcomes["RuntimeError"] + outcomes["ConnectionLost not_sent"] == 3
@@ -592,7 +590,7 @@ async def test_closing_while_a_caller_connects_does_not_cancel_it(
     task = asyncio.create_task(Lab(client).get("k"))
     await asyncio.sleep(0.05)
     await client.aclose()
-    with took(0, 0.5), pytest.raises((octavo.ConnectionLost, RuntimeError)):
+    with took(0, 4), pytest.raises((octavo.ConnectionLost, RuntimeError)):
         await task
 
 

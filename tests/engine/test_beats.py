@@ -40,7 +40,7 @@ def test_nothing_acts_before_its_time_is_up() -> None:
 
 
 def test_all_acts_share_one_thread_and_keep_their_own_times() -> None:
-    beats, counts = Beats(), {0.01: 0, 0.05: 0}
+    beats, counts = Beats(), {0.01: 0, 0.1: 0}
 
     def count(seconds: float) -> None:
         counts[seconds] += 1
@@ -49,9 +49,9 @@ def test_all_acts_share_one_thread_and_keep_their_own_times() -> None:
     with ExitStack() as stack:
         for seconds in counts:
             stack.enter_context(beats.every(seconds, partial(count, seconds)))
-        wait_until(lambda: counts[0.05] >= 3, "the slower one beats")
+        wait_until(lambda: counts[0.1] >= 3, "the slower one beats")
         assert beating() == before + 1
-    assert counts[0.01] >= 2 * counts[0.05]
+    assert counts[0.01] >= 2 * counts[0.1]
 
 
 def test_one_that_is_sooner_is_not_held_up_by_one_that_is_later() -> None:
@@ -110,7 +110,7 @@ def test_a_thread_that_lingers_serves_what_comes_next() -> None:
     acted.clear()
     count = beating()
     with beats.every(0.01, acted.set):
-        assert acted.wait(1)
+        assert acted.wait(5)
         assert beating() == count
 
 

@@ -184,7 +184,7 @@ async def test_a_cancelled_flow_ends_as_cancelled_for_a_timeout_around_it(
 
 @FLOWS
 def test_a_flow_may_sleep(lab: Any, proxy: WireProxy) -> None:
-    with took(0.1, 1.0):
+    with took(0.1, 4):
         lab.nap(0.1)
     assert not proxy.commands
 
@@ -196,7 +196,7 @@ def test_a_flow_wakes_when_any_thread_sets_its_signal(lab: Any) -> None:
     for one in waiting:
         one.start()
     threading.Timer(0.05, signal.set).start()
-    with took(0, 2):
+    with took(0, 5):
         assert lab.wait_for(signal, 10) is True
         for one in waiting:
             one.join()
@@ -205,7 +205,7 @@ def test_a_flow_wakes_when_any_thread_sets_its_signal(lab: Any) -> None:
 
 @FLOWS
 def test_waiting_for_a_signal_ends_at_its_timeout(lab: Any) -> None:
-    with took(0.1, 1.0):
+    with took(0.1, 4):
         assert lab.wait_for(Signal(), 0.1) is False
 
 

@@ -187,7 +187,7 @@ def test_no_error_of_redis_py_comes_through(connect: Connect, url: str) -> None:
 def test_a_cluster_url_to_no_cluster_is_a_clear_error(
     connect: Connect, standalone: Standalone
 ) -> None:
-    lab = lab_of(connect(standalone.url.replace("redis://", "redis+cluster://"), timeout=0.5))
+    lab = lab_of(connect(standalone.url.replace("redis://", "redis+cluster://"), timeout=2))
     with pytest.raises(octavo.OctavoError, match=r"(?i)cluster"):
         lab.get("k")
 
@@ -195,7 +195,7 @@ def test_a_cluster_url_to_no_cluster_is_a_clear_error(
 def test_a_sentinel_that_does_not_know_the_service_is_a_clear_error(
     connect: Connect, sentinels: Any
 ) -> None:
-    lab = lab_of(connect(sentinels.url.replace("/octavo/", "/unheard/"), timeout=0.8))
+    lab = lab_of(connect(sentinels.url.replace("/octavo/", "/unheard/"), timeout=2))
     with pytest.raises(octavo.OctavoError, match="unheard"):
         lab.get("k")
 

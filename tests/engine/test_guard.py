@@ -638,7 +638,7 @@ def test_a_node_that_takes_no_writes_runs_nothing(
 ) -> None:
     client: Any = connect(standalone.url, timeout=0.4)
     standalone.cli("REPLICAOF", "127.0.0.1", "1")
-    with took(0.1, 0.8), client.batch(guard=held(own), raise_on_error=False) as batch:
+    with took(0.1, 2), client.batch(guard=held(own), raise_on_error=False) as batch:
         pending = [Lab(batch).get(GUARD), Lab(batch).add("{g}n"), Lab(batch).bump("{g}n")]
     for one in pending:
         error = cast("Any", one.exception())

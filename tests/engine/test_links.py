@@ -49,7 +49,7 @@ def test_nothing_kept_is_used_when_the_link_has_broken_and_another_one_is_opened
             kill_links(standalone)
             other.set("k", -1)
             # Well before the trust in the link would have lapsed by itself.
-            wait_until(lambda: cache.get("k") == -1, "nothing kept is used", timeout=TRUST / 2)
+            wait_until(lambda: cache.get("k") == -1, "nothing kept is used", timeout=TRUST - 0.5)
 
 
 def kill_links(server: Standalone) -> None:
@@ -86,16 +86,15 @@ def test_without_a_link_every_read_is_the_servers(
 def test_nothing_kept_is_used_for_longer_than_trust_when_the_server_hangs(
     connect: Connect, standalone: Standalone
 ) -> None:
-    cache = cache_of(connect(standalone.url, timeout=0.2))
+    cache = cache_of(connect(standalone.url, timeout=1))
     cache.set("k", "v")
     keep(cache)
     standalone.pause()
-    paused = last = time.monotonic()
+    paused = looked = time.monotonic()
     while cache.get("k", default="unreached") == "v":
-        last = time.monotonic()
-        time.sleep(0.01)
+        assert looked - paused <= TRUST
+        looked = time.monotonic()
     standalone.resume()
-    assert last - paused <= TRUST
     becomes(cache, "v")
     keep(cache)
 
@@ -104,15 +103,16 @@ def test_nothing_kept_is_used_for_longer_than_trust_when_the_server_hangs(
 def test_nothing_kept_is_used_for_longer_than_trust_when_the_link_alone_hangs(
     connect: Connect, standalone: Standalone, pushes: WireProxy, prefix: str
 ) -> None:
-    cache = cache_of(connect(standalone.url, timeout=0.5))
+    cache = cache_of(connect(standalone.url, timeout=1))
     cache.set("k", "old")
     keep(cache)
     with outsider(standalone.url, prefix) as other:
         pushes.hold()
         other.set("k", "new")
-        held = time.monotonic()
-        wait_until(lambda: cache.get("k", default="unreached") != "old", "the old one is dropped")
-        assert time.monotonic() - held <= TRUST + 0.6  # the read itself waits for 0.5 s
+        held = looked = time.monotonic()
+        while cache.get("k", default="unreached") == "old":
+            assert looked - held <= TRUST
+            looked = time.monotonic()
         wait_until(lambda: cache.get("k") == "new", "reads go another way")
         pushes.release()
         keep(cache)

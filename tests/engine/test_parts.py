@@ -14,7 +14,8 @@ from octavo import BatchError
 from octavo.engine.command import MISSING, Command, answer
 from octavo.engine.keys import slot
 from octavo.engine.script import Script
-from tests.engine.lab import SCRIPTS, Lab, Steps, command, lab_of, took, whole
+from tests.engine.lab import SCRIPTS, Lab, Steps, command, lab_of, whole
+from tests.fix_servers import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,11 +260,11 @@ def test_parts_go_to_their_nodes_in_one_write_each_at_the_same_time(
         lab.put(name, name)
     for proxy in proxied_cluster.proxies:
         proxy.reset()
-        proxy.delay(reply=0.2)
-    with took(0.2, 0.39):
-        found = send(whole(*(get(lab, name).map(bytes.decode) for name in names)))
-    assert found == names
     proxies = [proxied_cluster.proxy_of(node) for node in proxied_cluster.primaries]
+    asked = at_once(proxies)
+    found = send(whole(*(get(lab, name).map(bytes.decode) for name in names)))
+    assert found == names
+    assert not asked.broken
     assert [proxy.round_trips for proxy in proxies] == [1, 1, 1]
 
 

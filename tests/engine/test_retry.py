@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +129,7 @@ def test_a_refusal_that_does_not_pass_ends_at_the_deadline(
 ) -> None:
     lab = lab_of(connect(standalone.url, timeout=0.5))
     standalone.cli("REPLICAOF", "127.0.0.1", "1")
-    with took(0.2, 0.8), pytest.raises(octavo.Unavailable) as caught:
+    with took(0.2, 2), pytest.raises(octavo.Unavailable) as caught:
         lab.add("n")
     assert caught.value.code == "READONLY"
     assert caught.value.operation == "lab.add"
@@ -145,7 +144,7 @@ def test_an_outcome_is_unknown_if_any_try_may_have_arrived(
     lab.get("nothing")
     proxy.drop_replies()
     proxy.refuse()
-    with took(0.3, 1.0), pytest.raises(octavo.ConnectionLost) as caught:
+    with took(0.3, 2), pytest.raises(octavo.ConnectionLost) as caught:
         lab.put("k", "v")
     assert caught.value.outcome == "unknown"
     assert standalone.cli("GET", lab.key("k")) == "v"
@@ -286,10 +285,8 @@ def test_a_ring_of_redirects_ends_at_the_deadline(connect: Connect, ring: Cluste
     lab.send(command("ECHO", None, "connected"))
     name = next(f"{i}" for i in range(10**6) if slot(lab.key(f"{i}")) == 0)
     before = [refusals(node, "MOVED") for node in ring.nodes]
-    began = time.monotonic()
-    with pytest.raises(octavo.Unavailable) as caught:
+    with took(0.4, 2), pytest.raises(octavo.Unavailable) as caught:
         lab.add(name)
-    assert 0.4 < time.monotonic() - began < 1.2
     assert caught.value.code == "MOVED"
     redirects = [
         refusals(node, "MOVED") - was for node, was in zip(ring.nodes, before, strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +43,7 @@ def test_a_node_that_is_dead_is_no_obstacle_to_finding_the_others(
     cluster.kill(dead)
     others = [node.address for node in cluster.nodes if node is not dead]
     url = f"redis+cluster://{dead.address},{others[0]}"
-    with took(0, 1.0):
+    with took(0, 4):
         assert lab_of(connect(url)).add("n") == 1
 
 
@@ -78,8 +77,8 @@ def test_a_cluster_that_hangs_ends_in_an_error_at_the_deadline(
     for node in cluster.nodes:
         node.pause()
     try:
-        lab = lab_of(connect(cluster.url, timeout=0.6, connect_timeout=2.0))
-        with took(0.4, 1.2), pytest.raises(octavo.ConnectionLost) as caught:
+        lab = lab_of(connect(cluster.url, timeout=1.2, connect_timeout=4.0))
+        with took(0.9, 2.3), pytest.raises(octavo.ConnectionLost) as caught:
             lab.add("n")
         assert caught.value.outcome == "not_sent"
     finally:
@@ -89,7 +88,7 @@ def test_a_cluster_that_hangs_ends_in_an_error_at_the_deadline(
 
 def test_a_sentinel_that_is_dead_is_no_obstacle(connect: Connect, sentinels: Sentinels) -> None:
     sentinels.sentinels[0].kill()
-    with took(0, 0.5):
+    with took(0, 1.8):
         assert lab_of(connect(sentinels.url)).add("n") == 1
 
 
@@ -97,8 +96,8 @@ def test_a_sentinel_that_hangs_costs_one_connect_timeout(
     connect: Connect, sentinels: Sentinels
 ) -> None:
     sentinels.sentinels[0].pause()
-    with took(0, 1.0):
-        assert lab_of(connect(sentinels.url, connect_timeout=0.4)).add("n") == 1
+    with took(0, 2.5):
+        assert lab_of(connect(sentinels.url, connect_timeout=1.0)).add("n") == 1
 
 
 def test_sentinels_that_hang_end_in_an_error_at_the_deadline(
@@ -106,8 +105,8 @@ def test_sentinels_that_hang_end_in_an_error_at_the_deadline(
 ) -> None:
     for one in sentinels.sentinels:
         one.pause()
-    lab = lab_of(connect(sentinels.url, timeout=0.6, connect_timeout=2.0))
-    with took(0.4, 1.2), pytest.raises(octavo.ConnectionLost) as caught:
+    lab = lab_of(connect(sentinels.url, timeout=1.2, connect_timeout=4.0))
+    with took(0.9, 2.3), pytest.raises(octavo.ConnectionLost) as caught:
         lab.add("n")
     assert caught.value.outcome == "not_sent"
 
@@ -115,14 +114,14 @@ def test_sentinels_that_hang_end_in_an_error_at_the_deadline(
 def test_a_loop_ends_soon_although_its_sentinels_hang(sentinels: Sentinels) -> None:
     async def ask() -> None:
         async with asyncio.timeout(5):
-            client = octavo.connect_async(sentinels.url, timeout=0.6, connect_timeout=2.0)
+            client = octavo.connect_async(sentinels.url, timeout=1.2, connect_timeout=4.0)
             with pytest.raises(octavo.ConnectionLost):
                 await Lab(client).add("n")
             await client.aclose()
 
     for one in sentinels.sentinels:
         one.pause()
-    with took(0.4, 1.5):
+    with took(0.9, 3):
         asyncio.run(ask())
 
 
@@ -143,7 +142,5 @@ def test_sentinels_and_the_primary_may_have_users_of_their_own(connect: Connect)
         lab = lab_of(connect(f"{url}?{login}=w"))
         assert lab.send(command("ACL", None, "WHOAMI")) == b"me"
         wrong = lab_of(connect(f"{url}?{login}=x", timeout=0.5))
-        began = time.monotonic()
-        with pytest.raises(octavo.OctavoError):
+        with took(0, 3), pytest.raises(octavo.OctavoError):
             wrong.get("k")
-        assert time.monotonic() - began < 1.0

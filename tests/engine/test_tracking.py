@@ -165,7 +165,7 @@ def test_a_change_of_ours_overtakes_a_read_on_its_way(
     cache.set("k", 1, **{} if plain else {"tags": ["t"]})  # not kept now
     reads: list[Any] = []
     before = pushes.commands["GET"]
-    pushes.delay(reply=0.15)
+    pushes.delay(reply=0.6)
     thread = threading.Thread(target=lambda: reads.append(cache.get("k")))
     thread.start()
     wait_until(lambda: pushes.commands["GET"] > before, "the read is on its way")

@@ -96,11 +96,18 @@ class Channel(asyncio.Protocol):
         self._admitted = 0
         self._paused = False
         self._timer: asyncio.TimerHandle | None = None
+        self._hurried: dict[float, deque[tuple[float, asyncio.Future[Any]]]] = {}
         self.scripts: set[bytes] = set()
         self.closed = self._transport.is_closing()
 
     def send(
-        self, data: bytes, deadline: float, count: int = 1, replies: list[Any] | None = None
+        self,
+        data: bytes,
+        deadline: float,
+        count: int = 1,
+        replies: list[Any] | None = None,
+        *,
+        within: float | None = None,
     ) -> asyncio.Future[Any]:
         """Send, now or at the end of this turn of the loop; return a future of the reply.
 
@@ -109,6 +116,7 @@ class Channel(asyncio.Protocol):
             deadline: when the reply must have come, by the loop's clock.
             count: how many replies the data brings.
             replies: where several replies go as they come; it is then the future's result.
+            within: seconds after which the caller gives up, but not the connection.
         """
         future = self._loop.create_future()
         if self.closed:
@@ -124,7 +132,32 @@ class Channel(asyncio.Protocol):
         else:
             # A lone caller: nothing to wait for, no task to switch to.
             self._depart([flight], data)
+        if within is not None:
+            self._hurry(future, within)
         return future
+
+    def _hurry(self, future: asyncio.Future[Any], within: float) -> None:
+        # One timer for all who wait equally long, since they give up in the order in which they
+        # came: to set and cancel one for each would cost more than all the rest of this.
+        due = self._loop.time() + within
+        waiting = self._hurried.get(within)
+        if waiting is None:
+            waiting = self._hurried[within] = deque()
+            self._loop.call_at(due, self._give_up, within, waiting)
+        while waiting and waiting[0][1].done():
+            waiting.popleft()
+        waiting.append((due, future))
+
+    def _give_up(self, within: float, waiting: deque[tuple[float, asyncio.Future[Any]]]) -> None:
+        now = self._loop.time()
+        while waiting and (waiting[0][0] <= now or waiting[0][1].done()):
+            _, future = waiting.popleft()
+            if not future.done():
+                future.set_exception(Lost("no reply in time", sent=True, late=True))
+        if waiting:
+            self._loop.call_at(waiting[0][0], self._give_up, within, waiting)
+        else:
+            del self._hurried[within]
 
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, []
@@ -403,13 +436,13 @@ class AsyncEngine:
 
     async def _gather(self, name: str, command: Command[Any]) -> list[Any]:
         parcels = [Parcel(name, part, Pending(name)) for part in command.parts]
-        await self.carry(parcels)
+        await self.carry(parcels, command.within)
         return [parcel.pending.result() for parcel in parcels]
 
     async def _reply(self, name: str, command: Command[Any]) -> Any:
         """Take the direct path where the connection is there, and the long one otherwise."""
         loop = _running_loop()
-        deadline = loop.time() + self._timeout + (command.block or 0.0)
+        began, within = loop.time(), command.within
         home = self._homes.get(loop)
         endpoint = self.topology.endpoint(command.keys, command.at)
         lane = home.lanes.get(endpoint) if home is not None and endpoint is not None else None
@@ -418,17 +451,20 @@ class AsyncEngine:
         if not (channel is None or channel.closed or channel.full or command.block is not None):
             try:
                 if command.behind or command.tracked:
-                    reply = await self._converse(channel, command, endpoint, deadline)
+                    reply = await self._converse(
+                        channel, command, endpoint, began + self._timeout, within=within
+                    )
                 else:
                     data = pack(words_for(command, channel.scripts))
-                    reply = await channel.send(data, deadline)
+                    reply = await channel.send(data, began + self._timeout, within=within)
                 if type(reply) is not ReplyError:
                     return reply
                 failure = reply
             except Lost as lost:
                 failure = lost.untied()
         # A loop may have a clock of its own; an Attempt goes by the process's.
-        attempt = Attempt.of(name, command, time.monotonic() + deadline - loop.time())
+        remaining = began + command.seconds(self._timeout) - loop.time()
+        attempt = Attempt.of(name, command, time.monotonic() + remaining)
         return await self._reply_at_length(command, attempt, endpoint, failure)
 
     async def _reply_at_length(
@@ -440,7 +476,7 @@ class AsyncEngine:
     ) -> Any:
         while True:
             if isinstance(failure, Lost):
-                if endpoint is not None:
+                if endpoint is not None and not (failure.late and command.within is not None):
                     self.topology.doubt(endpoint)
                 attempt.lost(failure)
             elif failure is not None:
@@ -473,7 +509,9 @@ class AsyncEngine:
     async def _exchange(
         self, channel: Channel, command: Command[Any], endpoint: Endpoint, attempt: Attempt
     ) -> Any:
-        deadline = asyncio.get_running_loop().time() + attempt.remaining
+        # Who gives up sooner than others must not take their connection away.
+        patience = 0.0 if command.within is None else self._timeout
+        deadline = asyncio.get_running_loop().time() + max(attempt.remaining, patience)
         asking = attempt.asked is not None
         return await self._converse(
             channel, command, endpoint, deadline, plain=attempt.plain, asking=asking
@@ -486,6 +524,7 @@ class AsyncEngine:
         endpoint: Endpoint | None,
         deadline: float,
         *,
+        within: float | None = None,
         plain: bool = False,
         asking: bool = False,
     ) -> Any:
@@ -494,8 +533,8 @@ class AsyncEngine:
             channel = link.connection or channel
         data, count = packed(command, channel.scripts, plain=plain, asking=asking, link=link)
         if count == 1:
-            return await channel.send(data, deadline)
-        return own_reply(command, await channel.send(data, deadline, count, []))
+            return await channel.send(data, deadline, within=within)
+        return own_reply(command, await channel.send(data, deadline, count, [], within=within))
 
     def _link(self, endpoint: Endpoint | None) -> TaskLink | None:
         link = None if endpoint is None else self.common.tracker.link(endpoint)
@@ -527,10 +566,11 @@ class AsyncEngine:
             lane.give(channel)
         return reply
 
-    async def carry(self, parcels: list[Parcel]) -> None:
+    async def carry(self, parcels: list[Parcel], within: float | None = None) -> None:
         """Carry a batch: a write per node and wave, the nodes at the same time."""
         self._home()
-        deadline = time.monotonic() + self._timeout
+        patience = time.monotonic() + self._timeout
+        deadline = patience if within is None else min(patience, time.monotonic() + within)
         wave = [more for parcel in parcels for more in parcel.start(deadline)]
         nodes: dict[Parcel, Endpoint] = {}
         while wave:
@@ -550,7 +590,10 @@ class AsyncEngine:
                 following = [more for parcel in wave for more in parcel.abort(error)]
             else:
                 waves = await asyncio.gather(
-                    *(self._exchange_all(*group, deadline) for group in self._by_link(groups))
+                    *(
+                        self._exchange_all(*group, deadline, patience)
+                        for group in self._by_link(groups)
+                    )
                 )
                 following = [parcel for wave in waves for parcel in wave]
             wave = following
@@ -569,8 +612,14 @@ class AsyncEngine:
                 yield endpoint, None, others
 
     async def _exchange_all(
-        self, endpoint: Endpoint, link: TaskLink | None, parcels: list[Parcel], deadline: float
+        self,
+        endpoint: Endpoint,
+        link: TaskLink | None,
+        parcels: list[Parcel],
+        deadline: float,
+        patience: float,
     ) -> list[Parcel]:
+        gave_up = False
         replies: list[Any] = []
         counts = [1] * len(parcels)
         failure = Lost("no reply within the timeout", sent=False, late=True)
@@ -582,16 +631,16 @@ class AsyncEngine:
                 packs = [parcel.pack(channel.scripts, link) for parcel in parcels]
                 counts = [count for _, count in packs]
                 failure = Lost(failure, sent=True, late=True)
-                by_loop = asyncio.get_running_loop().time() + deadline - time.monotonic()
+                by_loop = asyncio.get_running_loop().time() + patience - time.monotonic()
                 data = b"".join([data for data, _ in packs])
                 await channel.send(data, by_loop, sum(counts), replies)
         except Lost as lost:
             failure = lost.untied()
         except TimeoutError:
-            pass
+            gave_up = deadline < patience
         except OctavoError as error:
             return [more for parcel in parcels for more in parcel.abort(error)]
-        if len(replies) < sum(counts):
+        if len(replies) < sum(counts) and not gave_up:
             self.topology.doubt(endpoint)
         following: list[Parcel] = []
         end = 0
@@ -754,11 +803,16 @@ class AsyncEngine:
     async def _refresh(self, deadline: float) -> None:
         home = self._home()
         if home.refreshing is None or home.refreshing.done():
-            seen, timeout = self.topology.generation, deadline - time.monotonic()
+            # For all who need it, so with more time than the first of them may have.
             home.refreshing = asyncio.create_task(
-                asyncio.to_thread(self.topology.refresh, seen, timeout)
+                asyncio.to_thread(self.topology.refresh, self.topology.generation, self._timeout)
             )
-        await asyncio.shield(home.refreshing)
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await asyncio.shield(home.refreshing)
+        except TimeoutError:
+            why = f"the nodes of {self.topology.target} are still being discovered"
+            raise Lost(why, sent=False, late=True) from None
 
     def _home(self) -> Home:
         if self._closed:
@@ -772,7 +826,13 @@ class AsyncEngine:
 
     def _lane(self, endpoint: Endpoint) -> Lane:
         async def connect() -> Channel:
-            return Channel(await endpoint.connect_async(self._connect_timeout), self._limit)
+            try:
+                opened = await endpoint.connect_async(self._connect_timeout)
+            except Lost:
+                # Not every caller waits to hear of it.
+                self.topology.doubt(endpoint)
+                raise
+            return Channel(opened, self._limit)
 
         return self._home().lanes.setdefault(endpoint, Lane(connect))
 

@@ -77,6 +77,10 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
         script: the script whose `EVALSHA` form `words` holds.
         block: seconds for which the server may hold the reply back. Such a command travels
             on a connection of its own, and its deadline is that much later.
+        within: seconds in which all of it ends, retries and parts included, if that is sooner than
+            the client's timeout; then it is a DeadlineExceeded. It is the caller who gives up: a
+            connection that others share stays. A follow-up has its own. In a batch, the batch's
+            timeout stands.
         behind: words sent in the same write, right behind; `read` then gets both replies as a
             list. A `WAIT` for the write before it needs `block` too.
         local: an answer without I/O, or `MISSING`.
@@ -101,6 +105,7 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     idempotent: bool = False
     script: Script | None = None
     block: float | None = None
+    within: float | None = None
     behind: tuple[Word, ...] = ()
     local: Callable[[], T] | None = None
     recover: Callable[[OctavoError], T] | None = None
@@ -110,6 +115,11 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     build: Callable[[], Command[T]] | None = None
     tracked: tuple[Ticket, ...] = ()
     at: Endpoint | None = None
+
+    def seconds(self, timeout: float) -> float:
+        """Return how long it may take with a client of that timeout."""
+        longest = timeout if self.block is None else timeout + self.block
+        return longest if self.within is None else min(longest, self.within)
 
     @property
     def all_keys(self) -> tuple[bytes, ...]:

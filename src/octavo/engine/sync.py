@@ -54,6 +54,8 @@ _MOST_IDLE = 64
 """Idle connections kept to a node."""
 _TRUSTED_IDLE = 1.0
 """Seconds after which an idle connection is looked at before it is used."""
+_JUST_BEGUN = 0.99
+"""The part of its time that an operation has left which has not waited for anything."""
 
 
 class Wire:
@@ -260,11 +262,12 @@ class SyncEngine:
 
     def _gather(self, name: str, command: Command[Any]) -> list[Any]:
         parcels = [Parcel(name, part, Pending(name)) for part in command.parts]
-        self.carry(parcels)
+        self.carry(parcels, command.within)
         return [parcel.pending.result() for parcel in parcels]
 
     def _reply(self, name: str, command: Command[Any]) -> Any:
-        deadline = time.monotonic() + self._timeout + (command.block or 0.0)
+        seconds = command.seconds(self._timeout)
+        deadline = time.monotonic() + seconds
         attempt: Attempt | None = None
         endpoint: Endpoint | None = None
         while True:
@@ -272,7 +275,7 @@ class SyncEngine:
                 if attempt is not None:
                     self._prepare([(attempt, endpoint)], deadline)
                 endpoint = self._endpoint(command, attempt, endpoint, deadline)
-                reply = self._exchange(endpoint, command, deadline, attempt)
+                reply = self._exchange(endpoint, command, seconds, deadline, attempt)
                 if type(reply) is not ReplyError:
                     return reply
                 attempt = attempt or Attempt.of(name, command, deadline)
@@ -284,7 +287,12 @@ class SyncEngine:
                 attempt.lost(lost)
 
     def _exchange(
-        self, endpoint: Endpoint, command: Command[Any], deadline: float, attempt: Attempt | None
+        self,
+        endpoint: Endpoint,
+        command: Command[Any],
+        seconds: float,
+        deadline: float,
+        attempt: Attempt | None,
     ) -> Any:
         if command.tracked and (link := self._link(endpoint, attempt)) is not None:
             return self._exchange_on(link, command, deadline)
@@ -294,11 +302,10 @@ class SyncEngine:
             plain = attempt is not None and attempt.plain
             asking = attempt is not None and attempt.asked is not None
             data, count = packed(command, wire.scripts, plain=plain, asking=asking)
-            if attempt is None and command.block is None and wire.used:
-                wire.limit(self._timeout)
-            else:
-                wire.used = time.monotonic()
-                wire.limit(deadline - wire.used)
+            wire.used = wire.used or time.monotonic()
+            left = deadline - wire.used
+            # What has just begun has all its time: the limit is then as it was, most often.
+            wire.limit(seconds if left > _JUST_BEGUN * seconds else left)
             wire.send(data, deadline, whole=count == 1)
             reply = wire.receive(deadline)
             if count > 1:
@@ -327,9 +334,10 @@ class SyncEngine:
     def _open_link(self, tracker: Tracker, endpoint: Endpoint, channel: bytes | None) -> ThreadLink:
         return ThreadLink(tracker, endpoint, channel, self._connect_timeout)
 
-    def carry(self, parcels: list[Parcel]) -> None:
+    def carry(self, parcels: list[Parcel], within: float | None = None) -> None:
         """Carry a batch: a write per node and wave, the nodes at the same time."""
-        deadline = time.monotonic() + self._timeout
+        seconds = self._timeout if within is None else min(self._timeout, within)
+        deadline = time.monotonic() + seconds
         wave = [more for parcel in parcels for more in parcel.start(deadline)]
         nodes: dict[Parcel, Endpoint] = {}
         while wave:
