@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from octavo.engine import links
 from octavo.testing.proxy import WireProxy
 from octavo.testing.servers import Cluster, Sentinels, Standalone, binaries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from octavo.testing.proxy import Action
     from octavo.testing.servers.process import Startable
 
 Kind = Literal["embedded", "redis-7", "redis-8", "cluster", "sentinel"]
@@ -190,6 +193,32 @@ def proxy(servers: Servers) -> Iterator[WireProxy]:
     valkey = servers.once("embedded", lambda: Standalone(require("valkey")))
     with WireProxy(valkey.address) as proxy:
         yield proxy
+
+
+def at_once(proxies: Sequence[WireProxy]) -> threading.Barrier:
+    """Have each proxy hold its next request until all have one; broken if one gets none."""
+    barrier = threading.Barrier(len(proxies), timeout=10)
+
+    def meet(proxy: WireProxy) -> None:
+        waits = [barrier.wait]
+
+        def decide(_: list[bytes]) -> Action:
+            if waits:
+                waits.pop()()
+            return "forward"
+
+        proxy.script(decide)
+
+    for proxy in proxies:
+        meet(proxy)
+    return barrier
+
+
+@pytest.fixture
+def quiet_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links that ask for no sign of life while a test counts what is sent."""
+    monkeypatch.setattr(links, "HEARTBEAT", 600.0)
+    monkeypatch.setattr(links, "TRUST", 1800.0)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import octavo
+from octavo.locks import redlock as module
 from octavo.testing.proxy import WireProxy
 from octavo.testing.servers import Standalone
 from tests.fix_servers import require
@@ -30,6 +31,12 @@ def rack(five: list[Standalone], prefix: str, request: pytest.FixtureRequest) ->
     yield rack
     rack.heal()
     rack.close()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that are slow are waited for, up to 3 s with the usual `ttl`."""
+    monkeypatch.setattr(module, "_PATIENCE", 10.0)
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 HOUR = 3600
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @FLOWS
 @THREE_AND_FIVE

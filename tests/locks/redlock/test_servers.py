@@ -32,16 +32,17 @@ if TYPE_CHECKING:
 
 @FLOWS
 @THREE_AND_FIVE
+@pytest.mark.usefixtures("patient")
 def test_a_minority_that_is_down_is_not_waited_for(
     clients: list[Any], others: list[Any], rack: Rack
 ) -> None:
     for server in rack.servers[: (len(clients) - 1) // 2]:
         server.kill()
-    with took(0, 0.4):
+    with took(0, 0.9):
         lease = redlock(clients).try_acquire()
     assert lease.valid
     assert redlock(others).try_acquire() is None
-    with took(0, 0.4):
+    with took(0, 0.9):
         assert lease.release() is True
     assert redlock(others).acquire(wait=5).release() is True
 
@@ -54,7 +55,7 @@ def test_without_a_majority_it_is_an_error_that_tells_how_many_answered(
         server.kill()
     with pytest.raises(ConnectionLost, match="1 of 3 servers answered in time, not 2"):
         redlock(clients).try_acquire()
-    with took(0.2, 1.2), pytest.raises(ConnectionLost, match="1 of 3 servers answered"):
+    with took(0.2, 4), pytest.raises(ConnectionLost, match="1 of 3 servers answered"):
         redlock(clients).acquire(wait=0.2)
     for server in rack.servers[1:]:
         server.stop()
@@ -67,22 +68,23 @@ def test_without_a_majority_it_is_an_error_that_tells_how_many_answered(
 
 
 @FLOWS
+@pytest.mark.usefixtures("patient")
 def test_a_server_that_hangs_is_not_waited_for_and_is_not_asked_again_and_again(
     connect: Connect, proxies: list[WireProxy], others: list[Any], rack: Rack
 ) -> None:
-    lock = redlock([connect(proxy.url, timeout=1) for proxy in proxies])
+    lock = redlock([connect(proxy.url, timeout=10) for proxy in proxies])
     lock.acquire(wait=5).release()
     with faults.pause(rack.servers[1]):
-        with took(0, 0.4):
+        with took(0, 2.5):
             lease = lock.try_acquire()
         assert lease.valid
         assert redlock(others).try_acquire() is None
         assert lease.release() is True
-        wait_until(lambda: lock._own._servers[1].silent(0.5), "it has been silent for long")
+        wait_until(lambda: lock._own._servers[1].silent(3.0), "it has been silent for long")
         proxies[1].reset()
         for _ in range(10):
             lock.acquire(wait=5).release()
-            if not lock._own._servers[1].silent(0.5):
+            if not lock._own._servers[1].silent(3.0):
                 break
         assert sum(proxies[1].commands.values()) < 5
     rack.wait_until_idle()
@@ -98,14 +100,16 @@ def test_a_server_that_hangs_is_not_waited_for_and_is_not_asked_again_and_again(
 
 
 @FLOWS
-def test_a_majority_that_hangs_is_waited_for_a_moment(clients: list[Any], rack: Rack) -> None:
+@pytest.mark.usefixtures("patient")
+def test_a_majority_that_hangs_is_waited_for_a_moment(connect: Connect, rack: Rack) -> None:
+    clients = [connect(url, timeout=20) for url in rack.urls]
     lock = redlock(clients)
     lock.acquire(wait=5).release()
     with faults.pause(rack.servers[0]), faults.pause(rack.servers[2]):
-        for within in (0.9, 0.4):  # the second time they are known to hang
+        for within in (10, 2.5):  # the second time they are known to hang
             with took(0, within), pytest.raises(ConnectionLost, match="1 of 3"):
                 lock.try_acquire()
-        with took(0, 0.4), pytest.raises(ConnectionLost, match="1 of 3"):
+        with took(0, 2.5), pytest.raises(ConnectionLost, match="1 of 3"):
             redlock(clients, ttl=1).try_acquire()
     assert lock.acquire(wait=10).release() is True
     rack.wait_until_idle()
@@ -115,17 +119,17 @@ def test_a_majority_that_hangs_is_waited_for_a_moment(clients: list[Any], rack: 
 def test_a_grant_that_comes_late_joins_the_others(
     connect: Connect, proxies: list[WireProxy], rack: Rack
 ) -> None:
-    lock = redlock([connect(proxy.url) for proxy in proxies], ttl=2)
+    lock = redlock([connect(proxy.url) for proxy in proxies], ttl=3)
     lock.acquire(wait=5).release()
-    proxies[0].delay(reply=0.3)
-    with took(0, 0.25):
+    proxies[0].delay(reply=0.8)
+    with took(0, 0.7):
         lease = lock.acquire(wait=5)
     assert granting(lease) == 2
     wait_until(lambda: granting(lease) == 3, "the third grant has come")
     proxies[0].calm()
     rack.servers[1].kill()
     began = time.monotonic()
-    wait_until(lambda: time.monotonic() - began > 2.5 or not lease.valid, "it is renewed")
+    wait_until(lambda: time.monotonic() - began > 3.5 or not lease.valid, "it is renewed")
     assert lease.valid
     assert lease.release() is True
 
@@ -167,17 +171,17 @@ def test_it_is_held_while_a_minority_dies_and_lost_before_its_end_with_a_majorit
     clients: list[Any], rack: Rack
 ) -> None:
     lost: list[Any] = []
-    lease = redlock(clients, ttl=1, on_lost=lost.append).acquire(wait=5)
+    lease = redlock(clients, ttl=2, on_lost=lost.append).acquire(wait=5)
     wait_until(lambda: granting(lease) == len(clients), "all servers grant it")
     some = (len(clients) - 1) // 2
     for server in rack.servers[:some]:
         server.kill()
     began = time.monotonic()
-    wait_until(lambda: not lease.valid or time.monotonic() - began > 1.5, "it is renewed")
+    wait_until(lambda: not lease.valid or time.monotonic() - began > 2.5, "it is renewed")
     assert lease.valid
     assert not lease.lost.is_set()
     rack.servers[some].kill()
-    with took(0.3, 2):
+    with took(0.5, 5):
         assert lease.lost.wait(5) is True
     assert not lease.valid
     with pytest.raises(LockLost, match=f"only {some} of {len(clients)} servers grant it"):
@@ -192,7 +196,7 @@ def test_it_is_held_while_a_minority_dies_and_lost_before_its_end_with_a_majorit
 @FLOWS
 def test_the_user_is_told_of_a_loss_once(clients: list[Any], others: list[Any]) -> None:
     told: list[Any] = []
-    lease = redlock(clients, ttl=0.6, on_lost=told.append).acquire(wait=5)
+    lease = redlock(clients, ttl=1.5, on_lost=told.append).acquire(wait=5)
     wait_until(partial(grants_all, lease), "all servers grant it")
     for other in others:
         other.locks.break_("x")
@@ -243,12 +247,12 @@ def test_a_body_in_async_code_is_cancelled_at_the_loss(rack: Rack, prefix: str) 
                 await body()
             await eventually(lambda: told, "the user is told")
 
-    with took(0.3, 3):
+    with took(0.1, 6):
         asyncio.run(main())
 
 
 def test_a_server_that_forgets_lets_nobody_else_in(others: list[Any], rack: Rack) -> None:
-    lock = redlock(others, ttl=1)
+    lock = redlock(others, ttl=2)
     lease = lock.acquire(wait=5)
     wait_until(partial(grants_all, lease), "all servers grant it")
     rack.servers[0].kill()
@@ -269,5 +273,5 @@ def test_a_majority_that_forgets_lets_another_in_with_a_greater_fence(
     rack.heal()
     second = redlock(others, ttl=2).acquire(wait=5)
     assert second.fence > lease.fence
-    assert lease.lost.wait(2) is True
+    assert lease.lost.wait(5) is True
     assert second.release() is True
