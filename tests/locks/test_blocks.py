@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.fix_servers import Server
     from tests.locks.cases import Outside
 
-SOON = 0.2  # a ttl
+SOON = 1.0  # a ttl
 
 
 # Of threads.
@@ -59,7 +59,7 @@ def test_a_block_keeps_its_own_error(client: Octavo[Sync], outside: Callable[...
 def test_a_block_ends_though_the_server_is_gone(
     proxy: WireProxy, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = octavo.connect(proxy.url, prefix=prefix, timeout=0.2)
+    client = octavo.connect(proxy.url, prefix=prefix, timeout=1)
     with client.lock("x", ttl=5) as lease:
         proxy.refuse()
         proxy.cut()

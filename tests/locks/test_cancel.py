@@ -93,7 +93,7 @@ async def test_acquiring_what_is_free_leaves_nothing_when_it_is_cancelled(
             await asyncio.sleep(dice.uniform(0, 0.003))
             late += not await cancelled(task)
         assert keys.idle
-    assert 10 < late < 290, "some are cancelled, and some are not"
+    assert 0 < late < 300, "some are cancelled, and some are not"
 
 
 @EMBEDDED

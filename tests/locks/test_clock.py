@@ -142,7 +142,7 @@ def test_what_was_stopped_is_told_when_it_goes_on(
         worker.resume()
         what, at = worker.heard()
         assert what == "lost"
-        assert at - began < 1
+        assert at - began < 3
         last_valid = worker.result()
         assert last_valid < began
         assert then.release() is True
@@ -173,11 +173,11 @@ def test_a_server_whose_clock_jumps_ahead_frees_all_and_fences_go_on(
     connect: Connect, clocked: Standalone
 ) -> None:
     db = connect(clocked.url)
-    lease = db.lock("x", ttl=1.5).acquire()
+    lease = db.lock("x", ttl=6).acquire()
     with move_clock(clocked, by=60):
         then = connect(clocked.url).lock("x").acquire(wait=3)
         assert then.fence > lease.fence + 50_000_000
-        assert lease.lost.wait(2) is True, "the next renewal tells"
+        assert lease.lost.wait(4) is True, "the next renewal tells"
         assert lease.release() is False
         assert then.release() is True
 

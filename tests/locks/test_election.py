@@ -101,7 +101,7 @@ def test_the_next_candidate_follows_a_killed_leader_when_its_ttl_is_over(
         term = call.result()
     assert term.term > first
     # A term is the server's time of the election.
-    assert term.term / 1e6 - killed < 1 + 2
+    assert term.term / 1e6 - killed < 1 + 3
     assert db.election("x").leader() == Leader("next", term.term)
     term.resign()
 
@@ -207,6 +207,7 @@ def test_observers_are_told_of_every_change(db: Octavo[Sync], other: Octavo[Sync
 
 @FLOWS
 @EMBEDDED
+@pytest.mark.usefixtures("quiet_links")
 def test_observers_ask_nobody_while_nothing_changes_and_once_when_it_does(
     connect: Connect, proxy: WireProxy, other: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:

@@ -62,8 +62,9 @@ def test_the_next_fence_is_greater_however_the_lease_ends(
     make: Make, job: str, end: Any, db: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
     keys, fences = outside(job), list[int]()
+    ttl = 30 if end in (release, forget_the_fence) else 0.1
     for _ in range(4):
-        lease = make(db, ttl=0.1, renew=False).acquire(wait=5)
+        lease = make(db, ttl=ttl, renew=False).acquire(wait=5)
         fences.append(lease.fence)
         end(lease, keys)
     assert fences == sorted(set(fences))
@@ -138,9 +139,9 @@ def test_those_who_hold_at_the_same_time_have_fences_of_their_own(db: Octavo[Syn
 @EMBEDDED
 @FLOWS
 def test_a_lease_keeps_its_fence(db: Octavo[Sync]) -> None:
-    lease = db.lock("x", ttl=0.3).acquire()
+    lease = db.lock("x", ttl=0.9).acquire()
     fence = lease.fence
-    wait_until(lambda: lease.held_for > 0.5, "it is renewed")
+    wait_until(lambda: lease.held_for > 1.2, "it is renewed")
     lease.extend(5)
     assert lease.fence == fence
     lease.release()

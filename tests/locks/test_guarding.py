@@ -136,6 +136,7 @@ def test_every_kind_of_lease_guards(
 
 
 @FLOWS
+@pytest.mark.usefixtures("quiet_links")
 def test_it_is_one_round_trip(connect: Connect, proxy: WireProxy) -> None:
     db = connect(proxy.url)
     lease: Any = acquire(db)

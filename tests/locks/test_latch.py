@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from octavo.engine.tracking import Tracker
 from octavo.locks import watching
 from octavo.testing.faults import Crew
 from octavo.testing.waiting import wait_until
-from tests.engine.lab import eventually
+from tests.engine.lab import eventually, took
 from tests.fix_servers import redis_py
 from tests.locks import meeting_workers as workers
 from tests.locks.meeting import Call, wait_for_waiters, waiters
@@ -169,10 +168,9 @@ def test_who_waits_goes_on_when_another_client_opens_it(
     assert other.latch("x", 2).count_down() == 1
     assert db.latch("x", 2).wait(0.1) is False
     assert not waits.over
-    began = time.monotonic()
-    assert other.latch("x", 2).count_down() == 0
-    assert waits.result() is True
-    assert time.monotonic() - began < 1
+    with took(0, 4):  # at the latest by a poll, every 5 s
+        assert other.latch("x", 2).count_down() == 0
+        assert waits.result() is True
 
 
 @FLOWS
@@ -180,10 +178,9 @@ def test_a_wait_of_limited_time_says_whether_it_is_open(
     db: Octavo[Sync], other: Octavo[Sync]
 ) -> None:
     shards = db.latch("x", 1)
-    began = time.monotonic()
-    assert shards.wait(0.3) is False
-    assert shards.wait(timedelta(seconds=0.2)) is False
-    assert 0.5 <= time.monotonic() - began < 2
+    with took(0.5, 4):
+        assert shards.wait(0.3) is False
+        assert shards.wait(timedelta(seconds=0.2)) is False
     assert shards.wait(0) is False
     other.latch("x", 1).count_down()
     assert [shards.wait(0), shards.wait(5), shards.wait()] == [True, True, True]
@@ -230,11 +227,15 @@ def test_waiting_asks_nothing_while_nothing_happens(
     db = connect(proxy.url)
     waits = [Call(db.latch("x", 1).wait) for _ in range(3)]
     wait_for_waiters(db, 3)
-    wait_until(lambda: proxy.commands["CLIENT"] >= 2, "it has been read on the link")
-    proxy.reset()
-    wait_until(lambda: proxy.commands["ROLE"] >= 2, "two seconds have passed")
-    assert proxy.commands.keys() <= {"ROLE", "GET", "HGET", "CLIENT"}
-    assert proxy.commands["GET"] <= 1, "the look that was due every five seconds"
+
+    def quiet() -> bool:
+        proxy.reset()
+        wait_until(lambda: proxy.commands["ROLE"] >= 2, "two seconds have passed")
+        assert proxy.commands.keys() <= {"ROLE", "GET", "HGET", "CLIENT"}
+        return proxy.commands["GET"] <= 1  # the look that is due every five seconds
+
+    # At first, until there is a link on which it is told.
+    wait_until(quiet, "nothing is asked")
     direct.latch("x", 1).count_down()
     assert [one.result() for one in waits] == [True] * 3
 
@@ -272,7 +273,7 @@ def test_when_who_looks_for_all_is_cancelled_another_does(
                 with pytest.raises(asyncio.CancelledError):
                     await wait
             await asyncio.to_thread(direct.latch("x", 1).count_down)
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(4):
                 assert await waits[2]
             assert waiters(db) == 0
             assert not db._common.tracker._waiting
@@ -303,14 +304,12 @@ def test_who_comes_looks_for_itself(
     connect: Connect, proxy: WireProxy, direct: Octavo[Sync], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tracker, "changed", lambda *_: None)
-    monkeypatch.setattr(watching, "_LONGEST_WAIT", 2.0)
     shards = connect(proxy.url).latch("x", 1)
     waits = Call(shards.wait)
     wait_until(lambda: proxy.commands["CLIENT"] >= 2, "it is read on the link")
     direct.latch("x", 1).count_down()
-    began = time.monotonic()
-    assert shards.wait() is True
-    assert time.monotonic() - began < 1
+    with took(0, 4):  # who came first does, every 5 s
+        assert shards.wait() is True
     assert waits.result() is True
 
 
@@ -336,10 +335,9 @@ def test_without_a_link_it_asks_again_and_again(
     monkeypatch.setattr(Tracker, "link", lambda *_: None)
     waits = [Call(db.latch("x", 1).wait) for _ in range(3)]
     wait_for_waiters(db, 3)
-    began = time.monotonic()
-    other.latch("x", 1).count_down()
-    assert [one.result() for one in waits] == [True] * 3
-    assert time.monotonic() - began < 1
+    with took(0, 4):
+        other.latch("x", 1).count_down()
+        assert [one.result() for one in waits] == [True] * 3
 
 
 @FLOWS
@@ -347,10 +345,9 @@ def test_without_a_link_it_asks_less_and_less_often_but_often_enough(
     connect: Connect, proxy: WireProxy, direct: Octavo[Sync], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tracker, "link", lambda *_: None)
-    began = time.monotonic()
-    waits = Call(connect(proxy.url).latch("x", 1).wait)
-    wait_until(lambda: proxy.commands["GET"] >= 15, "it has asked 15 times", timeout=5)
-    assert time.monotonic() - began > 1
+    with took(1, 10):
+        waits = Call(connect(proxy.url).latch("x", 1).wait)
+        wait_until(lambda: proxy.commands["GET"] >= 15, "it has asked 15 times")
     direct.latch("x", 1).count_down()
     assert waits.result() is True
 
@@ -394,22 +391,20 @@ def test_who_waits_goes_on_after_a_failover(connect: Connect, cluster: Cluster) 
     cluster.failover(cluster.node_of(f"{db._prefix}:latch:{{x}}:opened"))
     assert not waits.over
     db.latch("x", 1).count_down()
-    began = time.monotonic()
-    assert waits.result() is True
-    assert time.monotonic() - began < 1
+    with took(0, 4):
+        assert waits.result() is True
 
 
 @FLOWS
 def test_all_who_wait_are_told_that_the_server_is_gone(
     connect: Connect, standalone: Standalone
 ) -> None:
-    db = connect(standalone.url, timeout=0.5)
+    db = connect(standalone.url, timeout=1)
     waits = [Call(db.latch("x", 1).wait) for _ in range(8)]
     wait_for_waiters(db, 8)
     standalone.kill()
-    began = time.monotonic()
-    assert all(isinstance(one.error(), ConnectionLost) for one in waits)
-    assert time.monotonic() - began < 2, "one after the other"
+    with took(0, 6):  # and not one after the other
+        assert all(isinstance(one.error(), ConnectionLost) for one in waits)
 
 
 def test_a_count_whose_reply_is_lost_counts_once(
@@ -515,9 +510,8 @@ def test_a_forked_child_waits_by_itself(direct: Octavo[Sync]) -> None:
             os._exit(2)
     assert os.read(theirs, 5) == b"waits"
     direct.latch("x", 1).count_down()
-    began = time.monotonic()
-    assert os.waitpid(pid, 0)[1] == 0
-    assert time.monotonic() - began < 2
+    with took(0, 4):
+        assert os.waitpid(pid, 0)[1] == 0
     assert waits.result() is True
     os.close(theirs)
     os.close(ours)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.fix_servers import Server
     from tests.locks.cases import Outside
 
-SOON = 0.2  # a ttl
+SOON = 1.0  # a ttl
 
 
 # How long it is good for.
@@ -37,7 +37,7 @@ def test_it_is_never_valid_when_the_server_has_freed_it(
     db: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
     keys = outside()
-    lease = db.lock("x", ttl=0.5, renew=False).acquire()
+    lease = db.lock("x", ttl=SOON, renew=False).acquire()
     looks = 0
     while left := keys.leases.get(lease.owner):  # the server is asked first
         assert lease.remaining() <= left
@@ -55,7 +55,7 @@ def test_it_is_never_valid_when_the_server_has_freed_it_and_renewals_do_not_arri
     connect: Connect, proxy: WireProxy, outside: Callable[..., Outside]
 ) -> None:
     keys = outside()
-    lease = connect(proxy.url, timeout=0.2).lock("x", ttl=0.6).acquire()
+    lease = connect(proxy.url, timeout=1).lock("x", ttl=0.6).acquire()
     wait_until(lambda: lease.held_for > 0.7, "it is renewed")
     proxy.hold()
     while left := keys.leases.get(lease.owner):  # the server is asked first
@@ -79,11 +79,11 @@ def test_its_holder_is_told_before_the_server_forgets_it(
         left.append(keys.leases.get(lease.owner, 0))
 
     db = connect(server.url)
-    for tries in range(1, 4):  # a hundredth of the ttl is not much on a busy machine
+    for tries in range(1, 11):  # a hundredth of the ttl is not much on a busy machine
         lease = db.lock("x", ttl=1.5, renew=False, on_lost=told).acquire(wait=5)
         wait_until(lambda: len(left) == tries, "it is told")  # noqa: B023
         assert not lease.valid
-        if left[-1] > 0:
+        if 0 < left[-1] < 0.03:
             break
     assert 0 < left[-1] < 0.03
 
@@ -130,7 +130,7 @@ def test_who_waits_for_the_loss_is_woken_by_it(db: Octavo[Sync]) -> None:
 def test_who_holds_what_was_taken_away_is_told_by_the_next_renewal(
     how: str, db: Octavo[Sync], other: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
-    lease = db.lock("x", ttl=0.6).acquire()
+    lease = db.lock("x", ttl=1.5).acquire()
     if how == "break":
         other.locks.break_("x")
     else:
@@ -232,8 +232,8 @@ def test_it_may_be_given_back_by_another_thread_or_task(
     db: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
     for reentrant in (False, True):
-        lease = db.lock("x", ttl=0.3, reentrant=reentrant).acquire()
-        wait_until(lambda: lease.held_for > 0.4, "it is renewed")  # noqa: B023
+        lease = db.lock("x", ttl=0.9, reentrant=reentrant).acquire()
+        wait_until(lambda: lease.held_for > 1, "it is renewed")  # noqa: B023
         assert Call(lease.extend, 5).error() is None
         assert Call(lease.release).result() is True
         assert outside().idle
@@ -243,8 +243,8 @@ def test_it_may_be_given_back_by_another_thread_or_task(
 def test_it_outlives_the_thread_that_acquired_it(
     client: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
-    lease = Call(client.lock("x", ttl=0.3).acquire).result()
-    wait_until(lambda: lease.held_for > 0.6, "it is renewed")
+    lease = Call(client.lock("x", ttl=0.9).acquire).result()
+    wait_until(lambda: lease.held_for > 1.2, "it is renewed")
     assert lease.valid
     with lease:
         assert outside().leases
@@ -260,7 +260,7 @@ def test_a_lease_that_is_dropped_ends_with_its_ttl_and_a_warning(
     caplog: pytest.LogCaptureFixture,
     prefix: str,
 ) -> None:
-    lock = client.lock(prefix, ttl=0.3, reentrant=reentrant)
+    lock = client.lock(prefix, ttl=SOON, reentrant=reentrant)
     lock.acquire()
     gc.collect()
     wait_until(lambda: not outside(name=prefix).leases, "it ends", timeout=4)

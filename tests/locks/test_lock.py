@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,7 @@ def test_it_shows_its_name_and_state(db: Any) -> None:
     assert repr(lock) == "<Lock 'x'>"
     lease = db.lock("x", ttl=10)._own.acquire()
     lease = db._face.finish(lease)
-    assert repr(lease) == f"<Lease 'x' fence={lease.fence} 9.9 s>"
+    assert re.fullmatch(rf"<Lease 'x' fence={lease.fence} \d\.\d s>", repr(lease))
     db._face.finish(lease.release())
     assert repr(lease) == f"<Lease 'x' fence={lease.fence} it was released>"
 
@@ -400,13 +401,13 @@ def test_of_several_blocks_of_a_lock_each_ends_where_it_began(
 def test_what_is_released_too_soon_is_free_after_min_hold(
     db: Octavo[Sync], other: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
-    lease = db.lock("x", min_hold=0.4).acquire()
+    lease = db.lock("x", min_hold=1).acquire()
     assert lease.release() is True
     assert lease.release() is True
     assert not lease.valid
     assert db.lock("x").try_acquire() is None
     then = other.lock("x").acquire(wait=5)
-    assert 0.4 <= (then.fence - lease.fence) / 1e6 < 4
+    assert 1 <= (then.fence - lease.fence) / 1e6 < 5
     wait_until(lambda: other.lock("x").try_acquire() is None, "it is held")
     then.release()
     late = db.lock("x", min_hold=0.02).acquire()

@@ -142,12 +142,12 @@ def test_an_extension_is_repeated(
 @LOST
 def test_a_renewal_is_repeated(how: Action, connect: Connect, proxy: WireProxy) -> None:
     db = connect(proxy.url)
-    leases = [db.lock(name, ttl=0.6).acquire() for name in "xyz"]
+    leases = [db.lock(name, ttl=1.5).acquire() for name in "xyz"]
     for _ in range(2):
         loss = Loss(proxy, how=how)
         wait_until(lambda: loss.lost, "a renewal is lost")  # noqa: B023
         at = leases[0].held_for
-        wait_until(lambda: leases[0].held_for > at + 0.4, "the next one is due")  # noqa: B023
+        wait_until(lambda: leases[0].held_for > at + 1, "the next one is due")  # noqa: B023
     assert [lease.valid for lease in leases] == [True] * 3
     assert [lease.release() for lease in leases] == [True] * 3
 
@@ -248,14 +248,15 @@ def test_who_does_not_hear_anything_any_more_leaves_nothing_for_long(
 ) -> None:
     keys = outside()
     lease = other.lock("x").acquire() if held else None
-    db = connect(proxy.url, timeout=0.3)
+    db = connect(proxy.url, timeout=1)
     Loss(proxy, times=10_000)
     with pytest.raises(ConnectionLost) as raised:
         db.lock("x", ttl=20).acquire(wait=5)
     assert raised.value.outcome == "unknown"
     proxy.calm()
-    wait_until(lambda: not keys.queue, "it does not wait any more", timeout=4)
-    assert keys.leases.keys() == ({lease.owner} if lease else set())
+    owners = {lease.owner} if lease else set[str]()
+    wait_until(lambda: keys.leases.keys() == owners, "it does not hold it any more", timeout=10)
+    wait_until(lambda: not keys.queue, "it does not wait any more", timeout=10)
     if lease is not None:
         lease.release()
     db.lock("x").acquire(wait=1).release()
@@ -263,7 +264,7 @@ def test_who_does_not_hear_anything_any_more_leaves_nothing_for_long(
 
 @FLOWS
 def test_who_does_not_reach_the_server_says_so(connect: Connect, proxy: WireProxy) -> None:
-    lock = connect(proxy.url, timeout=0.2).lock("x")
+    lock = connect(proxy.url, timeout=1).lock("x")
     lock.acquire().release()
     proxy.refuse()
     proxy.cut()
@@ -280,7 +281,7 @@ def test_who_does_not_reach_the_server_says_so(connect: Connect, proxy: WireProx
 def test_a_release_that_does_not_arrive_may_be_tried_again(
     connect: Connect, proxy: WireProxy, outside: Callable[..., Outside]
 ) -> None:
-    lease = connect(proxy.url, timeout=0.2).lock("x", ttl=20).acquire()
+    lease = connect(proxy.url, timeout=1).lock("x", ttl=20).acquire()
     proxy.refuse()
     proxy.cut()
     for _ in range(2):

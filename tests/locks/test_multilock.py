@@ -191,7 +191,7 @@ def test_the_loss_of_one_is_the_loss_of_all_and_told_once(
     connect: Connect, server: Server, other: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
     told = list[Any]()
-    locks = connect(server.url).multilock(NAMES, ttl=0.6, on_lost=told.append)
+    locks = connect(server.url).multilock(NAMES, ttl=1.5, on_lost=told.append)
     lease = locks.acquire()
     other.locks.break_("b")
     assert lease.lost.wait(10) is True
@@ -242,7 +242,7 @@ async def test_an_async_block_is_cancelled_when_one_is_lost(
         async with db.multilock(NAMES) as lease:
             assert await lease.release() is True
         with pytest.raises(LockLost, match="'b' was lost"):  # noqa: PT012 - the whole block
-            async with db.multilock(NAMES, ttl=0.6):
+            async with db.multilock(NAMES, ttl=1.5):
                 await db.locks.break_("b")
                 await asyncio.sleep(20)
     assert idle(outside)

@@ -62,14 +62,14 @@ def test_those_who_wait_get_it_in_their_order(
 def test_a_fair_lock_is_not_taken_from_those_who_wait(
     db: Octavo[Sync], other: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
-    lease = db.lock("x", fair=True, ttl=0.3).acquire()
-    ghost = haunt(other.lock("x", fair=True, ttl=0.3))
+    lease = db.lock("x", fair=True).acquire()
+    ghost = haunt(other.lock("x", fair=True, ttl=1))
     assert lease.release() is True
     assert db.lock("x", fair=True).try_acquire() is None
     assert [*outside().leases] == [ghost]
     # It does not answer, and is not waited for any longer than a lease of its own lasts.
     then = db.lock("x", fair=True).acquire(wait=5)
-    assert 0.3 <= (then.fence - lease.fence) / 1e6 < 4
+    assert 1 <= (then.fence - lease.fence) / 1e6 < 4.5
     then.release()
     assert outside().idle
 
@@ -111,7 +111,7 @@ def test_who_has_been_patient_is_not_overtaken(
     db: Octavo[Sync], other: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
     lease = db.lock("x").acquire()
-    ghost = haunt(other.lock("x", ttl=0.2))
+    ghost = haunt(other.lock("x", ttl=1))
     (order,) = [order for _, order in outside().client.zscan_iter(outside().key("queue"))]
     wait_until(lambda: outside().now - order / 1e6 > 0.051, "it is patient")
     lease.release()
@@ -127,7 +127,7 @@ def test_who_gives_up_lets_the_next_one_have_it(
 ) -> None:
     for fair in (True, False):
         lease = other.lock("x", fair=fair).acquire()
-        impatient = queue_up(outside(), db.lock("x", fair=fair), wait=0.1)
+        impatient = queue_up(outside(), db.lock("x", fair=fair), wait=1)
         patient = queue_up(outside(), db.lock("x", fair=fair))
         assert impatient.error().__class__ is octavo.LockTimeout
         lease.release()
@@ -145,7 +145,8 @@ def test_who_waits_for_what_is_never_released_asks_when_it_ends(
     calls = [queue_up(outside(), db.lock("x", fair=True, ttl=0.1, renew=False)) for _ in range(3)]
     fences = [first.fence, *(call.result().fence for call in calls)]
     times = [(fence - first.fence) / 1e6 for fence in fences]
-    assert times == [0, *(pytest.approx(at, abs=0.2) for at in (0.4, 0.5, 0.6))]
+    # Those who look for it every 5 s only would be later.
+    assert all(at <= time < at + 3 for at, time in zip((0, 0.4, 0.5, 0.6), times, strict=True))
 
 
 # Those who die, or do not hear.
@@ -161,13 +162,13 @@ def test_dead_waiters_are_passed_over_at_once(
     for _ in range(20):
         haunt(other.lock("x", fair=fair), address=NOBODY)
     call = queue_up(outside(), db.lock("x", fair=fair))
-    with took(0, 2):
+    with took(0, 4):
         lease.release()
         lease = call.result()
     assert outside().queue == []
     haunt(other.lock("x", fair=fair), address=NOBODY)
     lease.release()
-    with took(0, 2):
+    with took(0, 4):
         again = db.lock("x", fair=fair).try_acquire()
     assert again is not None
     again.release()
@@ -254,7 +255,7 @@ def test_a_waiter_whose_connections_are_cut_gets_its_turn(
 def test_what_is_handed_to_one_who_does_not_hear_of_it_goes_to_the_next(
     connect: Connect, proxy: WireProxy, other: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
-    lease = other.lock("x", fair=True, ttl=0.5).acquire()
+    lease = other.lock("x", fair=True, ttl=1.5).acquire()
     deaf = queue_up(outside(), connect(proxy.url).lock("x", fair=True, ttl=0.5))
     call = queue_up(outside(), other.lock("x", fair=True))
     with partition(proxy):

@@ -166,7 +166,7 @@ def test_each_handle_extends_the_one_lease(
 def test_who_is_inside_of_a_lost_lease_is_told(
     client: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
-    lock = client.lock("x", ttl=0.2, reentrant=True)
+    lock = client.lock("x", ttl=1, reentrant=True)
     with pytest.raises(LockLost), lock as outer:
         outside().delete()
         outer.lost.wait()
@@ -187,7 +187,7 @@ async def test_all_blocks_of_a_lost_lease_end(
 ) -> None:
     ended = list[str]()
     async with octavo.connect_async(server.url, prefix=prefix) as db:
-        lock = db.lock("x", ttl=0.2, reentrant=True)
+        lock = db.lock("x", ttl=1, reentrant=True)
         with pytest.raises(LockLost):
             async with lock:
                 try:

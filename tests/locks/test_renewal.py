@@ -16,7 +16,7 @@ from octavo.locks import renewal
 from octavo.locks.grant import Grant
 from octavo.locks.renewal import Renewals
 from octavo.testing.waiting import wait_until
-from tests.engine.lab import eventually
+from tests.engine.lab import eventually, took
 from tests.locks.cases import EMBEDDED, FLOWS, SYNC
 from tests.locks.meeting import Call
 
@@ -57,13 +57,13 @@ def outlive(db: Any, ttl: float) -> None:
 @FLOWS
 @EMBEDDED
 def test_a_lease_outlives_five_ttls(db: Octavo[Sync]) -> None:
-    outlive(db, 0.2)
+    outlive(db, 0.6)
 
 
 @SYNC
 @pytest.mark.parametrize("server", ["redis-7", "cluster", "sentinel"], indirect=True)
 def test_a_lease_outlives_five_ttls_on_every_server(db: Octavo[Sync]) -> None:
-    outlive(db, 0.2)
+    outlive(db, 0.6)
 
 
 @FLOWS
@@ -72,9 +72,9 @@ def test_all_leases_that_are_due_are_renewed_in_one_write(
     connect: Connect, proxy: WireProxy, outside: Callable[..., Outside]
 ) -> None:
     db = connect(proxy.url)
-    leases = [db.lock(f"{number}", ttl=1.5).acquire() for number in range(100)]
+    leases = [db.lock(f"{number}", ttl=6).acquire() for number in range(100)]
     proxy.reset()
-    wait_until(lambda: proxy.commands["EVALSHA"] >= 200, "each is renewed twice", timeout=4)
+    wait_until(lambda: proxy.commands["EVALSHA"] >= 200, "each is renewed twice")
     assert proxy.round_trips <= 4
     assert proxy.connections <= 2
     assert [lease.release() for lease in leases] == [True] * 100
@@ -85,14 +85,14 @@ def test_all_leases_that_are_due_are_renewed_in_one_write_for_each_node(
     connect: Connect, proxied_cluster: Cluster
 ) -> None:
     db = connect(proxied_cluster.url)
-    leases = [db.lock(f"{number}", ttl=1.5).acquire() for number in range(60)]
+    leases = [db.lock(f"{number}", ttl=6).acquire() for number in range(60)]
     for proxy in proxied_cluster.proxies:
         proxy.reset()
 
     def renewed(times: int) -> bool:
         return sum(proxy.commands["EVALSHA"] for proxy in proxied_cluster.proxies) >= 60 * times
 
-    wait_until(lambda: renewed(2), "each is renewed twice", timeout=4)
+    wait_until(lambda: renewed(2), "each is renewed twice")
     assert all(proxy.round_trips <= 4 for proxy in proxied_cluster.proxies)
     assert sum(proxy.round_trips > 0 for proxy in proxied_cluster.proxies) == 3
     assert [lease.release() for lease in leases] == [True] * 60
@@ -100,14 +100,14 @@ def test_all_leases_that_are_due_are_renewed_in_one_write_for_each_node(
 
 @FLOWS
 def test_a_renewal_that_does_not_arrive_is_tried_again(connect: Connect, proxy: WireProxy) -> None:
-    lease = connect(proxy.url, timeout=0.3).lock("x", ttl=1.2).acquire()
+    lease = connect(proxy.url, timeout=1).lock("x", ttl=3).acquire()
     for _ in range(2):
         proxy.refuse()
         proxy.cut()
         at = lease.held_for
-        wait_until(lambda: lease.held_for > at + 0.7, "renewals do not arrive")  # noqa: B023
+        wait_until(lambda: lease.held_for > at + 1.5, "renewals do not arrive")  # noqa: B023
         proxy.accept()
-        wait_until(lambda: lease.remaining() > 0.9, "it is renewed", timeout=4)
+        wait_until(lambda: lease.remaining() > 2.5, "it is renewed", timeout=4)
     assert lease.release() is True
 
 
@@ -115,8 +115,8 @@ def test_a_renewal_that_does_not_arrive_is_tried_again(connect: Connect, proxy: 
 def test_a_renewal_survives_the_loss_of_the_scripts(
     connect: Connect, standalone: Standalone
 ) -> None:
-    lease = connect(standalone.url).lock("x", ttl=0.3).acquire()
-    while lease.held_for < 1:
+    lease = connect(standalone.url).lock("x", ttl=0.9).acquire()
+    while lease.held_for < 2:
         standalone.cli("SCRIPT", "FLUSH")
     assert lease.valid
     assert lease.release() is True
@@ -129,10 +129,9 @@ def test_a_server_that_hangs_keeps_nobody_from_being_told(
     db = connect(standalone.url)
     leases = [db.lock("x", ttl=0.5).acquire(), db.lock("y", ttl=1).acquire()]
     standalone.pause()
-    began = time.monotonic()
-    for lease, ttl in zip(leases, (0.5, 1), strict=True):
-        assert lease.lost.wait(5) is True
-        assert time.monotonic() - began < ttl + 2
+    for lease in leases:
+        with took(0, 4):  # sooner than the client gives up, after 5 s
+            assert lease.lost.wait(5) is True
         with pytest.raises(LockLost, match="not be renewed in time"):
             lease.check()
     standalone.resume()
@@ -160,14 +159,14 @@ def test_a_server_that_forgets_all_ends_all(connect: Connect, standalone: Standa
 def test_nothing_is_renewed_any_more_after_max_hold(
     db: Octavo[Sync], other: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
-    lease = db.lock("x", ttl=0.6, max_hold=0.9).acquire()
+    lease = db.lock("x", ttl=1.2, max_hold=1.8).acquire()
     renewed = False
     while lease.valid:
-        assert lease.held_for + lease.remaining() <= 0.9
-        renewed |= lease.held_for > 0.65
+        assert lease.held_for + lease.remaining() <= 1.8
+        renewed |= lease.held_for > 1.3
     assert renewed
     then = other.lock("x").acquire(wait=5)
-    assert 0.85 <= (then.fence - lease.fence) / 1e6 < 4
+    assert 1.7 <= (then.fence - lease.fence) / 1e6 < 5
     assert lease.lost.wait(5) is True
     assert lease.release() is False
     assert outside().leases.keys() == {then.owner}
@@ -177,10 +176,10 @@ def test_nothing_is_renewed_any_more_after_max_hold(
 @FLOWS
 def test_max_hold_is_reached_in_a_few_renewals(connect: Connect, proxy: WireProxy) -> None:
     db = connect(proxy.url)
-    leases = [db.lock(f"{number}", ttl=0.3, max_hold=0.6).acquire() for number in range(20)]
+    leases = [db.lock(f"{number}", ttl=0.9, max_hold=1.8).acquire() for number in range(20)]
     proxy.reset()
     for lease in leases:
-        assert lease.lost.wait(2)
+        assert lease.lost.wait(5)
     assert 20 <= proxy.commands["EVALSHA"] <= 20 * 7  # three in a ttl
 
 
@@ -188,9 +187,9 @@ def test_max_hold_is_reached_in_a_few_renewals(connect: Connect, proxy: WireProx
 def test_what_is_not_to_be_renewed_is_not(connect: Connect, proxy: WireProxy) -> None:
     lease = connect(proxy.url).lock("x", ttl=0.5, renew=False).acquire()
     proxy.reset()
-    assert lease.lost.wait(2) is True
+    assert lease.lost.wait(5) is True
     assert proxy.commands == {}
-    assert 0.4 < lease.held_for < 0.8
+    assert 0.4 < lease.held_for < 4
 
 
 @FLOWS
@@ -200,10 +199,14 @@ def test_what_was_released_is_not_renewed(connect: Connect, proxy: WireProxy) ->
         lease = lock.acquire()
         wait_until(lambda: lease.held_for > 0.15, "it is renewed")  # noqa: B023
         lease.release()
-    proxy.reset()
-    at = time.monotonic()
-    wait_until(lambda: time.monotonic() > at + 0.5, "a renewal would be due")
-    assert proxy.commands == {}
+
+    def quiet() -> bool:
+        proxy.reset()
+        at = time.monotonic()
+        wait_until(lambda: time.monotonic() > at + 0.5, "a renewal would be due")
+        return not proxy.commands
+
+    wait_until(quiet, "nothing is renewed")  # but what was under way
 
 
 @FLOWS
@@ -226,7 +229,7 @@ def test_what_has_ended_does_not_come_back(
         proxy.hold()  # the renewals arrive too late
         wait_until(lambda: not keys.leases, "it ends")
         proxy.release()
-    assert lease.lost.wait(2) is True
+    assert lease.lost.wait(5) is True
     for call in (lease.extend, lease.check):
         with pytest.raises(LockLost):
             call()
@@ -242,10 +245,10 @@ def test_what_another_holds_by_now_is_left_alone(
 ) -> None:
     lease = connect(proxy.url, timeout=2).lock("x", ttl=0.3).acquire()
     proxy.hold()
-    then = other.lock("x", ttl=0.6).acquire(wait=5)
+    then = other.lock("x", ttl=1.5).acquire(wait=5)
     proxy.release()
-    assert lease.lost.wait(2) is True
-    wait_until(lambda: then.held_for > 1, "it is renewed")
+    assert lease.lost.wait(5) is True
+    wait_until(lambda: then.held_for > 2, "it is renewed")
     assert outside().leases.keys() == {then.owner}
     assert [lease.release(), then.release()] == [False, True]
 
@@ -273,12 +276,12 @@ def test_an_extension_replaces_what_is_left(
 def test_an_extension_without_a_ttl_begins_it_anew(
     db: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
-    lease = db.lock("x", ttl=0.5, renew=False).acquire()
+    lease = db.lock("x", ttl=2, renew=False).acquire()
     for _ in range(3):
-        wait_until(lambda: lease.remaining() < 0.3, "it is nearly over")
+        wait_until(lambda: lease.remaining() < 1.5, "some of it is over")
         lease.extend()
         left = outside().leases[lease.owner]
-        assert 0 < lease.remaining() <= left <= 0.5
+        assert 0 < lease.remaining() <= left <= 2
     lease.extend(5)
     lease.extend()
     assert 4 < lease.remaining() < 5
@@ -291,13 +294,14 @@ def test_each_renewal_gives_it_what_the_extension_gave(
     db: Octavo[Sync], outside: Callable[..., Outside]
 ) -> None:
     lease = db.lock("x", ttl=30).acquire()
-    lease.extend(0.3)
-    wait_until(lambda: lease.held_for > 0.6, "it is renewed")
-    assert lease.valid
-    assert outside().leases[lease.owner] <= 0.3
     lease.extend(0.9)
-    wait_until(lambda: lease.held_for > 1, "it is renewed")
-    assert 0.4 < outside().leases[lease.owner] <= 0.9
+    wait_until(lambda: lease.held_for > 1.2, "it is renewed")
+    assert lease.valid
+    assert outside().leases[lease.owner] <= 0.9
+    lease.extend(2.7)
+    at = lease.held_for
+    wait_until(lambda: lease.held_for > at + 1, "it is renewed")
+    assert 0.9 < outside().leases[lease.owner] <= 2.7
     lease.release()
 
 
@@ -319,7 +323,7 @@ def test_an_extension_that_comes_too_late_says_so(
 def test_an_extension_that_does_not_arrive_leaves_it_as_it_was(
     connect: Connect, proxy: WireProxy
 ) -> None:
-    lease = connect(proxy.url, timeout=0.2).lock("x", ttl=1.6, renew=False).acquire()
+    lease = connect(proxy.url, timeout=0.5).lock("x", ttl=4, renew=False).acquire()
     proxy.refuse()
     proxy.cut()
     with pytest.raises(ConnectionLost):
@@ -327,8 +331,8 @@ def test_an_extension_that_does_not_arrive_leaves_it_as_it_was(
     assert lease.valid
     proxy.accept()
     proxy.reset()
-    assert lease.lost.wait(3) is True
-    assert lease.held_for < 2.3
+    assert lease.lost.wait(5) is True
+    assert lease.held_for < 4
     assert proxy.commands.keys().isdisjoint({"EVAL", "EVALSHA"}), "nobody renews it"
 
 
@@ -381,7 +385,7 @@ def test_a_short_lease_that_comes_while_the_watch_looks_is_renewed(
         found = sift(self, now)
         if ready.is_set() and self._common is db._face.client._common:
             ready.clear()
-            calls.append(Call(db.lock("short", ttl=0.3).acquire))
+            calls.append(Call(db.lock("short", ttl=0.9).acquire))
             calls[0]._thread.join(0.2)  # it may have to wait for the end of the look
         return found
 
@@ -390,7 +394,7 @@ def test_a_short_lease_that_comes_while_the_watch_looks_is_renewed(
     ready.set()
     wait_until(lambda: calls, "the watch looks")
     short = calls[0].result()
-    wait_until(lambda: short.held_for > 0.6, "it is renewed")
+    wait_until(lambda: short.held_for > 1.2, "it is renewed")
     assert short.valid
     assert [short.release(), long.release()] == [True, True]
 
@@ -411,7 +415,7 @@ def test_no_thread_is_left_when_nothing_is_held(
         assert more() == 1
         lease.release()
         with client.lock("y"):
-            assert more() == 1
+            wait_until(lambda: more() == 1, "there is one watch")
         wait_until(lambda: more() == 0, "the watch ends", timeout=4)
 
 
@@ -433,8 +437,8 @@ def test_leases_of_event_loops_that_follow_each_other_are_renewed(server: Any, p
     db = octavo.connect_async(server.url, prefix=prefix)
 
     async def hold() -> None:
-        async with db.lock("x", ttl=0.2) as lease:
-            await asyncio.sleep(0.5)
+        async with db.lock("x", ttl=0.6) as lease:
+            await asyncio.sleep(1)
             lease.check()
 
     for _ in range(3):
@@ -452,6 +456,6 @@ def test_a_cancelled_watch_starts_again(connect: Connect, server: Any) -> None:
         loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
         wait_until(lambda: not lease.valid, "nobody renews it", timeout=4)
         lease.release()
-    lease = db.lock("x", ttl=0.3).acquire(wait=1)
-    wait_until(lambda: lease.held_for > 0.6, "it is renewed")
+    lease = db.lock("x", ttl=0.9).acquire(wait=5)
+    wait_until(lambda: lease.held_for > 1.2, "it is renewed")
     assert lease.release() is True

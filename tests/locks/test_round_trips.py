@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from octavo.testing.proxy import WireProxy
     from tests.fix_faces import Connect
 
+pytestmark = pytest.mark.usefixtures("quiet_links")
+
 SCRIPTS = ("EVAL", "EVALSHA")
 ASIDE = {"HELLO", "CLIENT", "PING", "ROLE"}  # what the links and the making of connections say
 

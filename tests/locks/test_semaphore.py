@@ -108,7 +108,7 @@ def test_what_comes_back_goes_to_as_many_as_it_is_enough_for(
 def test_who_gives_up_lets_the_next_one_have_what_is_free(db: Octavo[Sync], keys: Outside) -> None:
     semaphore = db.semaphore("x", 3)
     held = semaphore.acquire(2)
-    many = queue_up(keys, semaphore, 3, wait=0.2)
+    many = queue_up(keys, semaphore, 3, wait=1.5)
     few = queue_up(keys, semaphore, 1)
     assert isinstance(many.error(), LockTimeout)
     with took(0, 4):

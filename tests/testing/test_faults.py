@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture
 def client(standalone: Standalone) -> Iterator[Any]:
-    with redis_py(standalone.url, socket_timeout=0.2) as client:
+    with redis_py(standalone.url, socket_timeout=1) as client:
         client.ping()
         yield client
 
@@ -33,7 +33,7 @@ def client(standalone: Standalone) -> Iterator[Any]:
 @pytest.fixture
 def through(proxy: WireProxy) -> Iterator[Any]:
     """A client of the proxy's server."""
-    with redis_py(proxy.url, socket_timeout=0.2) as client:
+    with redis_py(proxy.url, socket_timeout=1) as client:
         client.ping()
         yield client
 
@@ -145,11 +145,11 @@ def test_killed_connections_are_of_one_kind(standalone: Standalone, client: Any)
     with client.pubsub() as listener:
         listener.subscribe("news")
         me = client.client_id()
-        assert listener.get_message(timeout=1)["type"] == "subscribe"
+        assert listener.get_message(timeout=10)["type"] == "subscribe"
         with faults.client_kill(standalone, "pubsub") as killed:
             assert killed == 1
         with pytest.raises(redis.ConnectionError):
-            listener.get_message(timeout=1)
+            listener.get_message(timeout=10)
         assert client.client_id() == me
         with faults.client_kill(standalone) as killed:
             assert killed >= 1
@@ -187,7 +187,7 @@ def test_what_is_sent_into_a_partition_arrives_when_it_is_over(
 def test_delays_add_up(proxy: WireProxy, through: Any) -> None:
     with faults.delay(proxy, request=0.05, reply=0.05):
         assert seconds(through) >= 0.1
-    assert min(seconds(through) for _ in range(5)) < 0.05
+    assert min(seconds(through) for _ in range(20)) < 0.1
 
 
 def seconds(client: Any) -> float:

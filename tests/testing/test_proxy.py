@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import timeit
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,7 @@ def test_pushed_messages_do_not_shift_which_reply_is_dropped(proxy: WireProxy, p
 
 
 def read(raw: socket.socket, splitter: Splitter, count: int) -> list[bytes]:
-    raw.settimeout(5)
+    raw.settimeout(15)
     messages: list[bytes] = []
     while len(messages) < count:
         messages += splitter.feed(raw.recv(10_000))
@@ -193,9 +194,7 @@ def test_a_delay_holds_one_direction_back_and_keeps_the_order(
         messages += read(raw, splitter, 2 - len(messages))
         assert messages == [b"$1\r\n1\r\n", b"$1\r\n2\r\n"]
     proxy.delay()
-    began = time.monotonic()
-    client.ping()
-    assert time.monotonic() - began < 0.1
+    assert min(timeit.repeat(client.ping, number=1, repeat=20)) < 0.1
 
 
 def test_a_dropped_reply_means_executed_but_not_answered(
@@ -234,7 +233,7 @@ def test_what_is_sent_after_a_dropped_request_never_passes(
     proxy: WireProxy, client: Any, prefix: str
 ) -> None:
     proxy.drop_replies()
-    proxy.delay(request=0.1)
+    proxy.delay(request=0.5)
     with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
         raw.sendall(words("INCR", prefix))
         wait_until(lambda: proxy.commands["INCR"], "it has been read")
@@ -278,7 +277,7 @@ def test_nothing_flows_while_held_and_nothing_is_lost(
                 raw.recv(100)
         assert not any(one.done() for one in waiting)
         proxy.release()
-        assert [one.result(5) for one in waiting] == [1, 2]
+        assert [one.result(15) for one in waiting] == [1, 2]
 
 
 def test_a_server_that_dies_is_a_lost_connection_and_then_a_reset(
@@ -297,10 +296,10 @@ def test_a_server_that_dies_is_a_lost_connection_and_then_a_reset(
 def test_calm_ends_every_fault(proxy: WireProxy, client: Any) -> None:
     proxy.refuse()
     proxy.hold()
-    proxy.delay(reply=5)
+    proxy.delay(reply=60)
     proxy.cut_before()
     proxy.calm()
-    with redis_py(proxy.url, socket_timeout=2) as other:
+    with redis_py(proxy.url, socket_timeout=15) as other:
         assert other.ping()
 
 
@@ -334,12 +333,12 @@ def test_counts_are_right_under_threads(proxy: WireProxy, prefix: str) -> None:
 
 
 def test_closing_it_ends_its_thread_and_connections(standalone: Standalone) -> None:
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     proxy = WireProxy(standalone.address)
     client = redis_py(proxy.url)
     client.ping()
     proxy.close()
-    assert threading.active_count() == before
+    assert {*threading.enumerate()} <= before
     with pytest.raises(LOST):
         client.ping()
     client.close()
