@@ -84,7 +84,7 @@ def test_a_maker_that_is_killed_is_taken_over_from_within_its_lease(
     first.kill()
     killed = time.monotonic()
     assert second.heard() == "running"
-    assert time.monotonic() - killed < LEASE + 2.0
+    assert time.monotonic() - killed < LEASE + 4.0
     assert second.result().value == "second"
     with place.open() as cache:
         assert cache.get("k") == "second"
@@ -102,7 +102,7 @@ def test_a_killed_maker_is_taken_over_from_by_those_whom_the_server_does_not_tel
     first.kill()
     killed = time.monotonic()
     assert second.heard() == "running"
-    assert time.monotonic() - killed < LEASE + 2.0
+    assert time.monotonic() - killed < LEASE + 4.0
     assert second.result().value == "second"
 
 
@@ -110,6 +110,7 @@ def test_a_maker_that_is_killed_at_a_refresh_leaves_the_stale_value_and_another_
     crew: Crew, place: Place
 ) -> None:
     first, second = crew.members
+    place = place.with_(lease=2.0)
     with place.open() as cache:
         cache.set("k", "older", ttl=0.001, grace=60)
         wait_until(lambda: cache.fetch("k").outcome == "stale", "it is stale")
@@ -140,9 +141,9 @@ def test_what_a_maker_brings_who_hung_past_its_lease_is_rejected(
 
 
 def test_a_slow_maker_renews_its_lease(crew: Crew, place: Place, face: FaceName) -> None:
-    place = place.with_(lease=0.3)
+    place = place.with_(lease=0.9)
     for member in crew.members:
-        member.do(workers.nap, place, "k", 1.2, face)
+        member.do(workers.nap, place, "k", 2.0, face)
     got = [ended(member) for member in crew.members]
     assert sum(one.runs for one in got) == 1
     assert len({one.value for one in got}) == 1
@@ -162,10 +163,10 @@ def test_a_slow_maker_of_many_values_renews_all_leases(place: Place) -> None:
 
     def factory(missing: list[str]) -> dict[str, str]:
         runs.append(missing)
-        time.sleep(1.0)
+        time.sleep(2.0)
         return dict.fromkeys(missing, "made")
 
-    with place.with_(lease=0.3).open() as cache, place.with_(lease=0.3).open() as other:
+    with place.with_(lease=0.9).open() as cache, place.with_(lease=0.9).open() as other:
         maker = threading.Thread(target=cache.create_many, args=(["a", "b", "c"], factory))
         maker.start()
         wait_until(lambda: runs, "the factory runs")
@@ -294,7 +295,7 @@ def test_waiters_whose_link_fails_get_the_value_soon(
     stored = time.monotonic()
     got = second.result()
     assert (got.value, got.runs) == ("first", 0)
-    assert time.monotonic() - stored < 2.0
+    assert time.monotonic() - stored < 4.0
 
 
 def no_link(words: list[bytes]) -> Action:

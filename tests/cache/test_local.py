@@ -254,12 +254,14 @@ def test_bounds_that_hold_nothing_are_refused(wrong: Any, error: type[Exception]
 @FLOWS
 def test_nothing_is_kept_for_longer_than_it_lives(cache: Any) -> None:
     for value in ("text", 7):
-        began = time.monotonic()
-        cache.set("k", value, ttl=0.25)
+        began = looked = time.monotonic()
+        cache.set("k", value, ttl=1.5)
+        ends = time.monotonic() + 1.5
         keep(cache)
         while cache.get("k") == value:
-            assert time.monotonic() - began < 0.35
-        assert time.monotonic() - began >= 0.2
+            assert looked < ends + 0.1
+            looked = time.monotonic()
+        assert time.monotonic() - began >= 1.45
 
 
 @FLOWS
@@ -277,7 +279,7 @@ def test_a_stale_value_is_not_kept(connect: Connect, proxy: WireProxy) -> None:
     cache = cache_of(connect(proxy.url), grace=60)
     cache.set("up", 1)
     keep(cache, "up")
-    cache.set("k", "v", ttl=0.15)
+    cache.set("k", "v", ttl=1.5)
     keep(cache)
     wait_until(lambda: cache.fetch("k").outcome == "stale", "it is stale")
     for _ in range(3):
@@ -293,7 +295,7 @@ def test_another_ttl_by_another_client_is_heard_of(
     keep(cache)
     with outsider(proxy.url, prefix) as other:
         assert other.touch("k", 0.1)
-        wait_until(lambda: cache.get("k") is None, "it has ended", timeout=2)
+        wait_until(lambda: cache.get("k") is None, "it has ended")
 
 
 # Its own changes.
@@ -404,7 +406,7 @@ def test_a_fork_in_the_middle_of_a_change_leaves_the_child_free(
         for _ in range(5):
             pid = os.fork()
             if pid == 0:
-                signal.alarm(5)
+                signal.alarm(20)
                 status = 1
                 try:
                     first = kept(cache, "k-0")

@@ -138,7 +138,7 @@ def test_after_a_write_whose_reply_was_lost_nobody_here_sees_the_old_value(
         assert error.outcome == "unknown"  # noqa: PT017 - a deletion is repeated
     assert loss.lost
     if change == "touch":
-        wait_until(lambda: cache.get("k") is None, "it ends with its new ttl", timeout=3)
+        wait_until(lambda: cache.get("k") is None, "it ends with its new ttl")
     assert cache.get("k") == ("new" if change == "set" else None)
 
 

@@ -118,6 +118,7 @@ def test_an_access_that_fails_counts(pages: Pages[Sync], web: WebServer) -> None
     assert pages.count(url) == 1
 
 
+@pytest.mark.usefixtures("quiet_links")
 def test_a_hit_is_one_round_trip_with_its_count(
     connect: Connect, proxy: WireProxy, web: WebServer
 ) -> None:
@@ -138,11 +139,11 @@ def test_a_hit_is_one_round_trip_with_its_count(
 
 
 def test_a_page_that_does_not_say_is_fresh_for_the_ttl(db: Octavo[Sync], web: WebServer) -> None:
-    pages = db.pages("web", ttl=0.2)
+    pages = db.pages("web", ttl=1.5)
     url = web.say("/", Response(b"one"), Response(b"two"))
     assert pages.get_page(url) == "one"
     assert pages.get_page(url) == "one"
-    wait_until(lambda: pages.get_page(url) == "two", "the ttl is over", timeout=2)
+    wait_until(lambda: pages.get_page(url) == "two", "the ttl is over")
 
 
 def test_the_time_that_a_fetch_takes_counts(db: Octavo[Sync], web: WebServer) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.fix_faces import Connect
     from tests.fix_servers import Servers
 
+pytestmark = pytest.mark.usefixtures("quiet_links")
+
 # What a warm client sends; scripts as EVALSHA.
 SENT: dict[str, dict[str, int]] = {
     "set": {"SET": 1},
