@@ -35,7 +35,7 @@ def periods(unit: Unit, zone: ZoneInfo, now_us: int) -> Periods:
     Each period starts when the one before it ends: days have 23 to 25 hours where clocks are
     changed, and a period of which the zone skips all does not occur. A period starts when its
     first wall-clock time, or the first one after it that exists, is reached for the first time.
-    Hours are never shorter than an hour: a shift by half an hour makes a longer one.
+    Hours have 60 minutes, but one grows where clocks shift by a part of an hour.
 
     Args:
         unit: what kind of period; weeks start on Monday.
@@ -88,15 +88,22 @@ def _midnight(zone: ZoneInfo, day: date) -> int:
 
 
 def _hour(_: Unit, zone: ZoneInfo, at: int) -> tuple[int, int]:
-    start = at - (at + _offset(zone, at)) % _HOUR
+    start = _on_the_hour(zone, at)
+    before = at - 2 * _HOUR
+    if (_offset(zone, before) - _offset(zone, at)) % _HOUR:
+        last = _on_the_hour(zone, _shift(zone, before, at) - 1)
+        if at < _end_of_hour(zone, last):
+            start = last
+    return start, _end_of_hour(zone, start)
+
+
+def _on_the_hour(zone: ZoneInfo, at: int) -> int:
+    return at - (at + _offset(zone, at)) % _HOUR
+
+
+def _end_of_hour(zone: ZoneInfo, start: int) -> int:
     end = start + _HOUR
-    if (_offset(zone, start) - _offset(zone, at)) % _HOUR:
-        last = _shift(zone, start, at) - 1
-        start = last - (last + _offset(zone, last)) % _HOUR
-    if (_offset(zone, end) - _offset(zone, at)) % _HOUR:
-        shift = _shift(zone, at, end)
-        end = shift + -(shift + _offset(zone, shift)) % _HOUR
-    return start, end
+    return end + -(end + _offset(zone, end)) % _HOUR
 
 
 def _shift(zone: ZoneInfo, low: int, high: int) -> int:
