@@ -176,7 +176,7 @@ class Cache(Job[M], Generic[M, V]):
                 state.local_hits += 1
                 value = reader.own(item)
                 return answer(value if fn is None else fn(frames.payload_of(item.frame, value)))
-        if state.broken and self._bypass and state.circuit((name,)) == "open":
+        if self._bypass and state.circuits.open((name,)):
             state.bypassed += 1
             return answer(default)
         if fn is None and default is None and not (self._timed or state.timed):
@@ -438,7 +438,7 @@ class Cache(Job[M], Generic[M, V]):
                 entries=0 if tier is None else len(tier),
                 evicted=0 if tier is None else tier.evicted,
                 links=len(state.tracker.links),
-                unreachable=state.unreachable,
+                unreachable=state.circuits.unreachable,
             )
         )
 

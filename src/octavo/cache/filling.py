@@ -35,7 +35,7 @@ from octavo.cache.making import (
 )
 from octavo.cache.reading import Found, entry
 from octavo.cache.records import Entry
-from octavo.cache.state import OUT_OF_REACH
+from octavo.engine.breaker import OUT_OF_REACH
 from octavo.engine.command import Command, Signal, Sleep, Spawn, WaitFor
 from octavo.errors import FactoryTimeout
 
@@ -208,7 +208,7 @@ class Filler:
         sure = state.nonces.head()
         head = sure or state.last
         name = b"" if head is None else value_key(head, key)
-        if state.broken and await self._bypassed(name):
+        if state.circuits.broken and await self._bypassed(name):
             return name, Found("bypass")
         if sure is not None and reader.tier is not None:
             reader.remember(key, name, sure)
@@ -246,7 +246,7 @@ class Filler:
 
     async def _bypassed(self, name: bytes) -> bool:
         keys = (name or self._state.layout.generation,)
-        circuit = self._state.circuit(keys) if self._bypass else "closed"
+        circuit = self._state.circuits.state(keys) if self._bypass else "closed"
         if circuit == "half-open":
             # Nobody waits for what may take its time to fail.
             await Spawn(self._probe, keys)
@@ -258,9 +258,9 @@ class Filler:
         try:
             await Command((b"EXISTS", *keys), keys, bool, idempotent=True)
         except OUT_OF_REACH as error:
-            self._state.record_failure(keys, error)
+            self._state.circuits.failed(keys, error)
         else:
-            self._state.record_success(keys)
+            self._state.circuits.succeeded(keys)
 
     # A value that is there
 
@@ -348,7 +348,7 @@ class Filler:
                 behind=(b"GETRANGE", lease.name, b"0", b"%d" % (frames.MARK - 1)),
             )
         except UNABLE as error:
-            self._state.record_failure((lease.name,), error)
+            self._state.circuits.failed((lease.name,), error)
             log.info("octavo could not refresh a value: %s", error)
             return "paused"
         if holder not in (None, lease.data):
@@ -409,7 +409,7 @@ class Filler:
             raise
 
     def _unable(self, error: OctavoError, name: bytes) -> Found:
-        self._state.record_failure((name,), error)
+        self._state.circuits.failed((name,), error)
         self._state.bypassed += 1
         return Found("bypass")
 

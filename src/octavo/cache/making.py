@@ -16,7 +16,7 @@ from octavo.cache.layout import refresh_key
 from octavo.cache.options import tag_names
 from octavo.cache.records import Entry
 from octavo.cache.scripts import CLAIM, FILL, LEASE
-from octavo.cache.state import OUT_OF_REACH
+from octavo.engine.breaker import OUT_OF_REACH
 from octavo.engine.checks import millis
 from octavo.engine.command import CallUser, Command, as_it_is
 from octavo.errors import OctavoError, OutOfMemory, WriteRefused
@@ -188,7 +188,7 @@ class Maker:
                 made.stands = await storing(lease, made) == 1
                 self._state.rejected += not made.stands
             except UNABLE as error:
-                self._state.record_failure((lease.name,), error)
+                self._state.circuits.failed((lease.name,), error)
                 log.info("octavo could not store a value: %s", error)
             # This process's tier may have been filled with what the value takes the place of.
             self._state.tracker.changed((lease.name,))
@@ -231,7 +231,7 @@ class Maker:
         try:
             return await (pausing(lease, paused) if paused else ending(lease, 0)) == 1
         except OctavoError as error:
-            self._state.record_failure((lease.place,), error)
+            self._state.circuits.failed((lease.place,), error)
             log.info("octavo could not end a lease, which ends by itself: %s", error)
             return True
 
@@ -241,7 +241,7 @@ class Maker:
             # What takes its place for a millisecond is a lease that nobody holds.
             await CLAIM((lease.name,), (lease.before, lease.data, 1), as_it_is)
         except UNABLE as error:
-            self._state.record_failure((lease.name,), error)
+            self._state.circuits.failed((lease.name,), error)
         self._state.tracker.changed((lease.name,))
 
     async def _nonces(self, options: Options) -> dict[bytes, bytes] | None:
@@ -253,7 +253,7 @@ class Maker:
         try:
             nonces: dict[bytes, bytes] = await self._state.mint(keys, options.stays)
         except UNABLE as error:
-            self._state.record_failure(keys, error)
+            self._state.circuits.failed(keys, error)
             log.info("octavo does not store a value whose tags it cannot read: %s", error)
             return None
         return nonces

@@ -114,7 +114,7 @@ class ManyFiller:
             except UNABLE as error:
                 if not self._bypass:
                     raise
-                state.record_failure((waited_for or state.layout.generation,), error)
+                state.circuits.failed((waited_for or state.layout.generation,), error)
                 state.bypassed += len(asked)
             made = await self._make(asked, leases, factory, options) if asked else {}
             for key in asked:
@@ -134,7 +134,7 @@ class ManyFiller:
         state, reader = self._state, self._reader
         generation = (state.layout.generation,)
         head = state.nonces.head()
-        if head is None and self._bypass and state.broken and state.circuit(generation) == "open":
+        if head is None and self._bypass and state.circuits.open(generation):
             names, all_found = [b""] * len(keys), [Found("bypass")] * len(keys)
         else:
             head = head or await state.ask_head()

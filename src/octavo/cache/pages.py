@@ -169,7 +169,8 @@ class _Store(Cache[Any, Kept]):
     def access(self, url: str) -> Command[Found]:
         """Return the Command that counts an access and looks at the page, in one round trip."""
         counter, state = self.counter(url), self._state
-        if state.broken and state.common.topology.node_of((counter,)) in state.broken:
+        broken = state.circuits.broken
+        if broken and state.common.topology.node_of((counter,)) in broken:
             return answer(Found("bypass"))
         counting = Command((b"INCR", counter), (counter,), int, recover=_uncounted)
         looking = self._scope.under(lambda head: self._reader.look(value_key(head, url)))

@@ -12,7 +12,7 @@ import msgspec
 from octavo.cache import frame as frames
 from octavo.cache.frame import ENTRY, LEASE, MARK, SIZE, Frame
 from octavo.cache.records import Entry
-from octavo.cache.state import OUT_OF_REACH
+from octavo.engine.breaker import OUT_OF_REACH
 from octavo.engine.codec import INT
 from octavo.engine.command import MISSING, Command, answer, as_it_is
 from octavo.errors import DecodeError
@@ -170,7 +170,7 @@ class Reader:
 
         With `recover`, a node that is out of reach has nothing, and is left alone.
         """
-        if recover and self.state.broken and self.state.circuit((name,)) == "open":
+        if recover and self.state.circuits.open((name,)):
             return answer(Found("bypass"))
         ticket = self.state.tracker.ticket() if self.tier is not None else None
         return self._looking(name, ticket, recover=recover)
@@ -209,8 +209,7 @@ class Reader:
             return found
 
         def read(reply: list[Any]) -> Found:
-            if self.state.broken:
-                self.state.record_success((name,))
+            self.state.circuits.succeeded((name,))
             stays, data = reply
             found = self._judge(data, stays)
             return found if found.kind == "unsure" else finish(found, None)
@@ -250,7 +249,7 @@ class Reader:
         """Return what a look has found whose node cannot be reached; raise any other error."""
         if not isinstance(error, OUT_OF_REACH):
             raise error
-        self.state.record_failure(((error.key or "").encode(),), error)
+        self.state.circuits.failed(((error.key or "").encode(),), error)
         return Found("bypass")
 
     def _judge_plain(self, data: bytes | None) -> Found:
@@ -363,8 +362,8 @@ class Reader:
     ) -> Command[dict[bytes, Found]]:
         """Return the Command that looks at keys, given by groups that may go in one command."""
         names = [name for group in groups for name in group]
-        broken = self.state.broken
-        if broken and any(self.state.circuit((name,)) == "open" for name in names):
+        circuits = self.state.circuits
+        if circuits.broken and any(circuits.open((name,)) for name in names):
             timed = True  # each key for itself
         if timed or self.tier is not None:
             looks = tuple(self.look(name) for name in names)

@@ -1,4 +1,4 @@
-"""What all objects of one cache share in a client: nonces, flights, the local tier, the breaker."""
+"""What all objects of one cache share in a client: nonces, flights, the local tier, breakers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import secrets
 import socket
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from octavo.cache.bounded import Bounded
-from octavo.cache.breaker import Breaker
 from octavo.cache.flights import Flights
 from octavo.cache.scripts import MINT
+from octavo.engine.bounded import Bounded
+from octavo.engine.breaker import Circuits
 from octavo.engine.command import Command
 from octavo.engine.fork import mind_forks
-from octavo.engine.links import TRUST
-from octavo.errors import ConnectionLost, DeadlineExceeded, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,11 +26,6 @@ if TYPE_CHECKING:
     from octavo.cache.records import Local
     from octavo.engine.command import Common
     from octavo.engine.links import Link
-    from octavo.engine.topology import Endpoint
-    from octavo.errors import OctavoError
-
-OUT_OF_REACH = (ConnectionLost, Unavailable)
-"""What says that a node could not be reached, or does not serve."""
 
 _TAGS = 100_000
 """Nonces of tags held."""
@@ -101,7 +94,7 @@ class State:
         self.last: bytes | None = None
         self.timed = False
         self.backoff: Bounded[bytes, float] = Bounded(10_000)
-        self.broken: dict[Endpoint | None, Breaker] = {}
+        self.circuits = Circuits(common)
         self.refreshing = 0
         self._kinds: dict[object, int] = {}
         self.hits = self.local_hits = self.stale = self.misses = self.joined = 0
@@ -236,51 +229,6 @@ class State:
         """
         self.flights.forget(keys)
         self.tracker.changed(names)
-
-    # The breaker
-
-    def circuit(self, keys: tuple[bytes, ...]) -> Literal["closed", "open", "half-open"]:
-        """Return how it stands with the node of these keys: open for one that is out of reach.
-
-        It is half-open for one caller now and then, who is to have a look.
-        """
-        node = self.common.topology.node_of(keys)
-        breaker = self.broken.get(node)
-        if breaker is None:
-            return "closed"
-        if self._is_back(node, breaker):
-            self.broken.pop(node, None)
-            return "closed"
-        return "half-open" if breaker.lets_through() else "open"
-
-    def _is_back(self, node: Endpoint | None, breaker: Breaker) -> bool:
-        link = None if node is None else self.tracker.link(node)
-        return link is not None and link.trusted_until - TRUST > breaker.opened
-
-    @property
-    def unreachable(self) -> tuple[str, ...]:
-        """The nodes taken for out of reach."""
-        broken = list(self.broken.items())
-        return tuple(node.address for node, b in broken if node and not self._is_back(node, b))
-
-    def record_failure(self, keys: tuple[bytes, ...], error: OctavoError) -> None:
-        """Take note of an error, in case it says that the node of these keys is out of reach."""
-        one_reply = isinstance(error, ConnectionLost) and error.outcome == "unknown"
-        if not isinstance(error, OUT_OF_REACH) or (
-            one_reply and not isinstance(error, DeadlineExceeded)
-        ):
-            return
-        node = self.common.topology.node_of(keys)
-        breaker = self.broken.get(node)
-        if breaker is None:
-            self.broken[node] = Breaker()
-        else:
-            breaker.failed()
-
-    def record_success(self, keys: tuple[bytes, ...]) -> None:
-        """Take note that the node of these keys answers."""
-        if self.broken:
-            self.broken.pop(self.common.topology.node_of(keys), None)
 
 
 def fresh_nonce() -> str:

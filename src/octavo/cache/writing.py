@@ -9,7 +9,7 @@ import msgspec
 from octavo.cache import frame as frames
 from octavo.cache.layout import key_bytes, value_key
 from octavo.cache.scripts import ADD, INCR, TOUCH
-from octavo.cache.state import OUT_OF_REACH
+from octavo.engine.breaker import OUT_OF_REACH
 from octavo.engine.checks import whole
 from octavo.engine.command import Command, answer, as_it_is
 from octavo.engine.keys import slot
@@ -61,13 +61,13 @@ class Scope:
         def lost(error: OctavoError) -> T:
             if not isinstance(error, OUT_OF_REACH):
                 raise error
-            state.record_failure(generation, error)
+            state.circuits.failed(generation, error)
             return bypassed()
 
         def read() -> Command[T]:
             if state.nonces.head() is not None or not self._bypass:
                 return self._now(build)
-            if state.broken and state.circuit(generation) == "open":
+            if state.circuits.open(generation):
                 return answer(bypassed())
             return msgspec.structs.replace(self._now(build), recover=lost)
 

@@ -1,4 +1,4 @@
-"""A mapping of limited size that a scan does not empty: the store of the cache's local tier.
+"""A mapping of limited size that a scan does not empty.
 
 The policy is S3-FIFO (Yang et al., SOSP 2023) with one bit per entry. A new key enters the *small*
 queue, which holds about a tenth of the entries. One that was visited by the time it leaves goes on

@@ -1,4 +1,4 @@
-"""The store of the local tier."""
+"""A mapping of limited size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from octavo.cache.bounded import Bounded
+from octavo.engine.bounded import Bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
