@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
+from octavo.engine.templates import check_function, naming
 from octavo.errors import LockTimeout
 from octavo.locks.options import wait_seconds
 
@@ -37,8 +36,8 @@ def decorator(
     lock_of(template)  # whatever is wrong with the options is wrong here, not at the first call
 
     def decorate(function: Callable[P, Any]) -> Callable[P, Any]:
-        _check_function(function, tasks=tasks)
-        name_of = _naming(template, function)
+        check_function(function, tasks=tasks)
+        name_of = naming(template, function)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -65,31 +64,3 @@ def decorator(
         return call_async if tasks else call
 
     return decorate
-
-
-def _check_function(function: Callable[..., Any], *, tasks: bool) -> None:
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"{function!r} yields: hold the lock in a `with` block inside of it")
-    if inspect.iscoroutinefunction(function) is not tasks:
-        kind = "a coroutine function" if tasks else "a plain function"
-        raise TypeError(f"this client decorates {kind}, which {function!r} is not")
-
-
-def _naming(template: str, function: Callable[..., Any]) -> Callable[[Any, Any], str]:
-    """Return what names the lock of a call, from the arguments that the template names."""
-    signature = inspect.signature(function)
-    fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
-    for field in fields:
-        parameter = field.partition(".")[0].partition("[")[0]
-        if parameter not in signature.parameters:
-            raise ValueError(f"{template!r} names {parameter!r}, which {function!r} does not take")
-    if not fields:
-        name = template.format()
-        return lambda args, kwargs: name  # noqa: ARG005
-
-    def name_of(args: Any, kwargs: Any) -> str:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return template.format(**bound.arguments)
-
-    return name_of
