@@ -41,11 +41,16 @@ class Guarantee(msgspec.Struct, frozen=True):
         return self.words
 
 
-def span(length: int) -> str:
-    """Return a number of milliseconds in words: `minute`, `10 seconds`."""
+def span(length: int, one: str = "") -> str:
+    """Return a number of milliseconds in words: `minute`, `10 seconds`.
+
+    Args:
+        length: how many.
+        one: what to say before a single unit.
+    """
     unit, size = next(found for found in UNITS.items() if length % found[1] == 0)
     several = "" if unit == "ms" else "s"
-    return unit if length == size else f"{length // size} {unit}{several}"
+    return one + unit if length == size else f"{length // size} {unit}{several}"
 
 
 def most_in(algorithm: str, numbers: Numbers, window: int) -> int:

@@ -151,17 +151,18 @@ class Limit(Rule):
             raise ValueError(f"segments is for algorithm 'segmented', not for {algorithm!r}")
         most = _burst(burst, limit, algorithm)
         per = "per-" + span(length).replace(" ", "-")
+        name = per if name is None else _name(name)
         rate = f"{limit}/{span(length)}"
         self._define(
             ("rate", rate, None),
             ("burst", most, limit),
             ("algorithm", algorithm, "gcra"),
-            ("name", _name(name, per), per),
+            ("name", name, per),
             ("segments", whole("segments", segments, 2, 60), _SEGMENTS),
             ("shadow", flag("shadow", shadow), False),
             ("carry", carry, "as_is"),
             _numbers=_told(algorithm, rate, length * 1000, limit, most, segments),
-            name=name or per,
+            name=name,
             algorithm=algorithm,
             limit=limit,
             most=most,
@@ -215,7 +216,7 @@ class Concurrency(Rule):
         self._define(
             ("limit", places, None),
             ("lease", length / 1000, 30.0),
-            ("name", _name(name, ""), "concurrency"),
+            ("name", _name(name), "concurrency"),
             ("shadow", flag("shadow", shadow), False),
             _numbers=(places, length * 1000),
             name=name,
@@ -268,14 +269,15 @@ class Quota(Rule):
         calendars.zone_of(tz)
         _one_of("carry", carry, Carry)
         per = f"per-{unit}"
+        name = per if name is None else _name(name)
         self._define(
             ("rate", f"{limit}/{unit}", None),
             ("tz", tz, "UTC"),
-            ("name", _name(name, per), per),
+            ("name", name, per),
             ("shadow", flag("shadow", shadow), False),
             ("carry", carry, "as_is"),
             _numbers=(limit,),
-            name=name or per,
+            name=name,
             algorithm="quota",
             limit=limit,
             most=limit,
@@ -303,7 +305,7 @@ class Quota(Rule):
             most,
             length / 1000,
             f"at most {self.limit:,} in each {self.unit} of {self.tz},"
-            f" {most:,} in any {span(length)}",
+            f" {most:,} in any window of {span(length, 'one ')}",
         )
 
 
@@ -347,8 +349,8 @@ class Ban:
         All times are whole microseconds.
         """
         within, lasts, longest, forget = (
-            millis("", length, least=0) * 1000
-            for length in (self.within, self.lasts, self.longest, self.forget)
+            _window(name, getattr(self, name), 0) * 1000
+            for name in ("within", "lasts", "longest", "forget")
         )
         return self.after, within, lasts, float(self.growth), longest, forget
 
@@ -384,10 +386,10 @@ def _parts(rate: object) -> tuple[int, int, str]:
         raise ValueError(f"rate must be one such as '100/minute'{several}, not {rate!r}")
     limit, count, unit = found.groups()
     unit = unit.lower()
-    unit = _SHORT.get(unit, unit if unit == "ms" else unit.removesuffix("s"))
+    unit = unit if unit in {"s", "ms"} else unit.removesuffix("s")
     if int(limit) > _MOST_LIMIT:
         raise ValueError(f"rate must be at most {_MOST_LIMIT:,} units, not {rate!r}")
-    return int(limit), int(count or 1), unit
+    return int(limit), int(count or 1), _SHORT.get(unit, unit)
 
 
 def _window(parameter: str, value: object, least: int = 1) -> int:
@@ -405,9 +407,7 @@ def _burst(burst: object, limit: int, algorithm: Algorithm) -> int:
     return whole("burst", burst, min(limit, 1), _MOST_LIMIT if limit else 0)
 
 
-def _name(name: object, default: str) -> str:
-    if name is None:
-        return default
+def _name(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {name!r}")
     if not _NAME.fullmatch(name):
