@@ -243,6 +243,12 @@ def test_a_bucket_refills_at_exactly_the_rate(limit: int, window: int, burst: in
     assert cap == (burst or limit) * token <= 2**52
 
 
+def test_a_bucket_holds_as_much_as_can_be_counted_exactly() -> None:
+    assert Limit("1/day", burst=2**52 // DAY).numbers() == (1, DAY, 2**52 // DAY * DAY)
+    with pytest.raises(ValueError, match="burst must be at most 52,124 "):
+        Limit("1/day", burst=2**52 // DAY + 1)
+
+
 def test_a_bucket_of_nothing_holds_nothing() -> None:
     assert Limit("0/minute").numbers() == (0, 1, 0)
 
@@ -354,6 +360,7 @@ def test_a_ban_is_told_in_microseconds() -> None:
     assert Ban(5, 60, timedelta(minutes=10)).numbers() == (
         *(5, 60 * SECOND, 600 * SECOND, 1.0, DAY, DAY),
     )
+    assert Ban(5, 60, 86_400).numbers()[2] == DAY
     ban = Ban(5, 60, 600, growth=2, longest=3600, forget=0)
     assert ban.numbers() == (5, 60 * SECOND, 600 * SECOND, 2.0, 3600 * SECOND, 0)
     assert ban == eval(repr(ban)) == pickle.loads(pickle.dumps(ban))
