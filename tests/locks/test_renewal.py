@@ -57,13 +57,13 @@ def outlive(db: Any, ttl: float) -> None:
 @FLOWS
 @EMBEDDED
 def test_a_lease_outlives_five_ttls(db: Octavo[Sync]) -> None:
-    outlive(db, 0.6)
+    outlive(db, 1.0)
 
 
 @SYNC
 @pytest.mark.parametrize("server", ["redis-7", "cluster", "sentinel"], indirect=True)
 def test_a_lease_outlives_five_ttls_on_every_server(db: Octavo[Sync]) -> None:
-    outlive(db, 0.6)
+    outlive(db, 1.0)
 
 
 @FLOWS
@@ -162,8 +162,9 @@ def test_nothing_is_renewed_any_more_after_max_hold(
     lease = db.lock("x", ttl=1.2, max_hold=1.8).acquire()
     renewed = False
     while lease.valid:
-        assert lease.held_for + lease.remaining() <= 1.8
-        renewed |= lease.held_for > 1.3
+        held, left = lease.held_for, lease.remaining()
+        assert left == 0 or held + left <= 1.8
+        renewed |= left > 0 and held > 1.3
     assert renewed
     then = other.lock("x").acquire(wait=5)
     assert 1.7 <= (then.fence - lease.fence) / 1e6 < 5
