@@ -7,7 +7,9 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +161,80 @@ def test_time_enough_changes_nothing(connect: Connect, proxy: WireProxy) -> None
     for i in range(50):
         assert lab.send(echo(f"{i}", within=5.0)) == b"%d" % i
     assert proxy.accepted == 1
+
+
+# What takes longer than anybody waits.
+
+
+@FACES
+def test_a_connection_that_takes_longer_than_any_caller_waits_is_made_all_the_same(
+    connect: Connect, proxy: WireProxy
+) -> None:
+    lab = lab_of(connect(proxy.url, timeout=20.0))
+    proxy.delay(reply=SOON * 2)
+    with gives_up("not_sent"):
+        lab.send(echo("x"))
+    wait_until(lambda: not errands(), "nobody is connecting any more")
+    assert lab.send(echo("x", within=5.0)) == b"x"
+    assert proxy.accepted == 1
+
+
+def errands() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "octavo-errand"]
+
+
+@FACES
+def test_a_discovery_that_takes_longer_than_any_caller_waits_is_made_all_the_same(
+    connect: Connect, proxied_cluster: Cluster
+) -> None:
+    client: Any = connect(proxied_cluster.url, timeout=20.0)
+    lab = lab_of(client)
+    for proxy in proxied_cluster.proxies:
+        proxy.delay(reply=SOON * 2)
+    with gives_up("not_sent"):
+        lab.send(hurried(command("GET", b"k")))
+    assert not client._common.topology.primaries()
+    wait_until(client._common.topology.primaries, "the nodes are known")
+
+
+@FACES
+def test_a_patient_discovery_holds_up_nobody_in_a_hurry(connect: Connect, black_hole: str) -> None:
+    lab = lab_of(connect(f"redis+cluster://{black_hole}", timeout=2.0))
+    with ThreadPoolExecutor(1) as pool:
+        patient = pool.submit(lab.get, "k")
+        with gives_up("not_sent"):
+            lab.send(echo("x"))
+        assert not patient.done()
+        assert isinstance(patient.exception(), octavo.DeadlineExceeded)
+
+
+@FACES
+def test_what_is_wrong_with_a_connection_is_told_to_those_in_a_hurry(
+    connect: Connect, standalone: Standalone
+) -> None:
+    standalone.cli("ACL", "SETUSER", "me", "on", ">right", "~*", "+@all")
+    lab = lab_of(connect(f"redis://me:wrong@{standalone.address}"))
+    for _ in range(2):
+        with pytest.raises(octavo.AccessDenied):
+            lab.send(echo("x", within=1.9))
+
+
+@SYNC
+def test_a_crowd_in_a_hurry_opens_few_connections_to_who_does_not_answer(
+    connect: Connect, proxy: WireProxy
+) -> None:
+    lab = lab_of(connect(proxy.url, timeout=20.0))
+    proxy.hold()
+
+    def ask(_: int) -> str:
+        with pytest.raises(octavo.DeadlineExceeded) as caught:
+            lab.send(echo("x"))
+        return caught.value.outcome
+
+    with ThreadPoolExecutor(30) as pool:
+        assert set(pool.map(ask, range(90))) == {"not_sent"}
+    assert 1 <= proxy.accepted <= 30
+    proxy.release()
 
 
 # Of what it is the time.
@@ -324,21 +400,6 @@ async def test_a_caller_who_gives_up_connecting_leaves_it_to_the_others(
     assert proxy.accepted == 1
 
 
-async def test_a_connection_that_takes_longer_than_any_caller_waits_is_made_all_the_same(
-    proxy: WireProxy, prefix: str
-) -> None:
-    client = octavo.connect_async(proxy.url, prefix=prefix, timeout=20.0)
-    lab = Lab(client)
-    proxy.delay(reply=0.3)
-    with pytest.raises(octavo.DeadlineExceeded):
-        await lab.send(echo("x"))
-    await eventually(lambda: channel_of(lab), "the connection was made")
-    proxy.delay()
-    assert await lab.send(echo("x")) == b"x"
-    await client.aclose()
-    assert proxy.accepted == 1
-
-
 async def test_callers_who_give_up_at_any_moment_never_shift_a_reply(
     proxy: WireProxy, prefix: str
 ) -> None:
@@ -489,7 +550,16 @@ def give_up(url):
                 raise SystemExit("there was an answer")
             except octavo.DeadlineExceeded:
                 pass
+    fresh = octavo.connect(url)
+    try:
+        Lab(fresh).send(hurried)
+        raise SystemExit("there was an answer")
+    except octavo.DeadlineExceeded:
+        pass
+    fresh.close()
     release()
+    while any(one.name == "octavo-errand" for one in threading.enumerate()):
+        pass
 
 async def give_up_async(url):
     async with octavo.connect_async(url) as db:

@@ -243,18 +243,21 @@ class Signal:
     """An event that any thread sets and that a flow on either face waits for.
 
     Made of plain locks: one that a signal handler's exception leaves held would hold up everyone.
+
+    Attributes:
+        is_set: whether it has been set.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._is_set = False
+        self.is_set = False
         self._threads: set[Any] = set()
         self._tasks: set[asyncio.Future[None]] = set()
 
     def set(self) -> None:
         """Wake every waiter, now and later."""
         with self._lock:
-            self._is_set = True
+            self.is_set = True
             threads, self._threads = self._threads, set()
             tasks, self._tasks = self._tasks, set()
         for thread in threads:
@@ -268,7 +271,7 @@ class Signal:
         waiter = threading.Lock()
         waiter.acquire()
         with self._lock:
-            if self._is_set:
+            if self.is_set:
                 return True
             self._threads.add(waiter)
         try:
@@ -280,7 +283,7 @@ class Signal:
         """Suspend the task until set; False when `timeout` seconds passed first."""
         waiter = asyncio.get_running_loop().create_future()
         with self._lock:
-            if self._is_set:
+            if self.is_set:
                 return True
             self._tasks.add(waiter)
         try:

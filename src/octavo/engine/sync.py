@@ -12,6 +12,7 @@ import time
 from collections import deque
 from contextlib import nullcontext, suppress
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from octavo.engine.batch import Parcel
@@ -30,6 +31,7 @@ from octavo.engine.command import (
     not_an_effect,
     uncoupled,
 )
+from octavo.engine.errands import Errand
 from octavo.engine.fork import mind_forks
 from octavo.engine.links import ThreadLink
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete, follow
@@ -52,6 +54,8 @@ log = logging.getLogger("octavo")
 _READ_SIZE = 65_536
 _MOST_IDLE = 64
 """Idle connections kept to a node."""
+_MOST_ERRANDS = 16
+"""Connections to a node that are being opened for callers who do not wait for their end."""
 _TRUSTED_IDLE = 1.0
 """Seconds after which an idle connection is looked at before it is used."""
 _JUST_BEGUN = 0.99
@@ -164,29 +168,49 @@ class Wire:
 
 
 class Node:
-    """The idle connections to one node, last used first."""
+    """The idle connections to one node, last used first.
 
-    __slots__ = ("_idle", "_open", "endpoint")
+    Args:
+        endpoint: the node.
+        open_wire: opens a connection.
+        patience: seconds that this may take; who has fewer left does not open it himself.
+    """
 
-    def __init__(self, endpoint: Endpoint, open_wire: Callable[[float], Wire]) -> None:
+    __slots__ = ("_errands", "_idle", "_open", "_patience", "endpoint")
+
+    def __init__(self, endpoint: Endpoint, open_wire: Callable[[], Wire], patience: float) -> None:
         self.endpoint = endpoint
         self._open = open_wire
+        self._patience = patience
+        self._errands: deque[None] = deque()
         # A deque's append and pop are atomic: no lock that a fork or a signal could leave held.
         self._idle: deque[Wire] = deque()
 
     def take(self, deadline: float) -> Wire:
         """Return a connection for one caller to use."""
-        now = time.monotonic()
-        while self._idle:
-            try:
-                wire = self._idle.pop()
-            except IndexError:
-                break
-            if now - wire.used < _TRUSTED_IDLE or not wire.stale:
-                wire.used = now
-                return wire
-            wire.close()
-        return self._open(deadline - now)
+        while True:
+            now = time.monotonic()
+            while self._idle:
+                try:
+                    wire = self._idle.pop()
+                except IndexError:
+                    break
+                if now - wire.used < _TRUSTED_IDLE or not wire.stale:
+                    wire.used = now
+                    return wire
+                wire.close()
+            if deadline - now >= self._patience:
+                return self._open()
+            if len(self._errands) >= _MOST_ERRANDS:
+                raise Lost("too many connections are being opened", sent=False)
+            Errand(f"connecting to {self.endpoint.address}", self._open_one).wait(deadline)
+
+    def _open_one(self) -> None:
+        self._errands.append(None)
+        try:
+            self.give(self._open())
+        finally:
+            self._errands.pop()
 
     def give(self, wire: Wire) -> None:
         """Take back a connection that has nothing outstanding."""
@@ -227,6 +251,7 @@ class SyncEngine:
         self._telemetry = telemetry
         self._nodes: dict[Endpoint, Node] = {}
         self._beats = Beats()
+        self._discovery: Errand | None = None
         self._closed = False
         mind_forks(self)
 
@@ -530,6 +555,7 @@ class SyncEngine:
     def after_fork(self) -> None:
         """In a forked child: leave the parent's connections and threads alone."""
         self._beats = Beats()
+        self._discovery = None
         nodes, self._nodes = self._nodes, {}
         for node in nodes.values():
             node.close()
@@ -551,7 +577,13 @@ class SyncEngine:
 
     def _refresh(self, deadline: float) -> None:
         self._check_open()
-        self.topology.refresh(self.topology.generation, deadline - time.monotonic())
+        # For all who need it, so with more time than the first of them may have.
+        errand = self._discovery
+        if errand is None or errand.over:
+            seen, target = self.topology.generation, self.topology.target
+            discover = partial(self.topology.refresh, seen, self._timeout)
+            errand = self._discovery = Errand(f"discovering {target}", discover)
+        errand.wait(deadline)
 
     def _endpoint(
         self,
@@ -577,8 +609,8 @@ class SyncEngine:
     def _node(self, endpoint: Endpoint) -> Node:
         self._check_open()
 
-        def open_wire(remaining: float) -> Wire:
-            timeout = min(self._connect_timeout, max(remaining, 0.001))
-            return Wire(endpoint.connect(timeout), self._timeout)
+        def open_wire() -> Wire:
+            return Wire(endpoint.connect(self._connect_timeout), self._timeout)
 
-        return self._nodes.setdefault(endpoint, Node(endpoint, open_wire))
+        node = Node(endpoint, open_wire, self._connect_timeout)
+        return self._nodes.setdefault(endpoint, node)
