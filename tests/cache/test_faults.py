@@ -183,7 +183,8 @@ def test_a_primary_that_dies_while_a_value_is_made_costs_at_most_another_run(
     kind: str, crew: Crew, request: pytest.FixtureRequest, prefix: str, face: FaceName
 ) -> None:
     group: Cluster | Sentinels = request.getfixturevalue(kind)
-    place = Place(group.url, prefix, {"timeout": 20.0}, {"lease": 3.0})
+    # A lease that would end meanwhile would have the second one begin before the deletion.
+    place = Place(group.url, prefix, {"timeout": 20.0}, {"lease": 30.0})
     first, second = crew.members
     with place.open() as cache:
         running(first, place, face)

@@ -116,8 +116,8 @@ def check(rushes: list[Any], watch: Watch, nodes: int) -> None:
     assert len(frozenset[Any]().union(*(rush.values for rush in rushes))) == 1
     slowest = max(rush.slowest for rush in rushes)
     print(f"slowest {slowest:.3f} s, {watch.most} sockets, {watch.commands}")
-    # Hardly later on a machine that does nothing else; whoever is not woken waits for 5 s.
-    assert COST <= slowest < 4.8
+    # Whoever is not woken waits for 5 s, from long before it was made.
+    assert COST <= slowest < made[0] + 3.5
     assert watch.most <= 3 * PROCESSES * nodes
     asked = {name: calls for name, calls in watch.commands.items() if name != "client"}
     assert sum(asked.values()) <= 25 * PROCESSES * nodes

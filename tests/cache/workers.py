@@ -357,20 +357,17 @@ def be_interrupted_often(_: Line, place: Place, rounds: int) -> tuple[int, list[
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         with place.with_(lease=0.5).open() as cache, ThreadPoolExecutor(1) as pool:
-            took: list[float] = []
-            for number in range(21):
-                began = time.monotonic()
-                cache.get_or_create(f"usual{number}", lambda: "made")
-                took.append(time.monotonic() - began)
-            usual = sorted(took)[10]
+            takes = 0.001
             for number in range(rounds):
-                key = f"k{number}"
+                key, began = f"k{number}", time.monotonic()
                 try:
-                    signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.1, 1.5) * usual)
+                    signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.1, 1.0) * takes)
                     cache.get_or_create(key, lambda: "made")
                     signal.setitimer(signal.ITIMER_REAL, 0)
+                    takes = time.monotonic() - began
                 except KeyboardInterrupt:
                     interrupted += 1
+                    takes *= 1.2  # later, until one comes too late
                 try:
                     pool.submit(cache.get_or_create, key, lambda: "made").result(20)
                 except TimeoutError:
