@@ -150,6 +150,14 @@ def test_an_outcome_is_unknown_if_any_try_may_have_arrived(
     assert standalone.cli("GET", lab.key("k")) == "v"
 
 
+def test_what_ended_the_try_before_a_late_one_is_told(connect: Connect, proxy: WireProxy) -> None:
+    lab = lab_of(connect(proxy.url, timeout=0.6))
+    lab.get("k")
+    proxy.cut_before()
+    with pytest.raises(octavo.DeadlineExceeded, match=r"before that: .*(closed|reset)"):
+        lab.send(command("BLPOP", lab.key("nothing"), 10, idempotent=True))
+
+
 def test_what_is_refused_for_good_is_not_sent_again(lab: Any, standalone: Standalone) -> None:
     lab.put("text", "x")
     before = refusals(standalone, "ERR")

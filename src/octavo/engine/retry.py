@@ -110,11 +110,12 @@ class Attempt:
         moved: what a MOVED said: `"slot host:port"`.
         pinned: whether it must not be sent again after a lost connection.
         plain: whether a script is to be sent in a form that cannot meet NOSCRIPT.
+        reason: why the last try failed.
     """
 
     __slots__ = (
         "asked", "deadline", "delay", "drop", "idempotent", "keys", "moved", "name", "pinned",
-        "plain", "refresh", "sent", "tries",
+        "plain", "reason", "refresh", "sent", "tries",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +133,7 @@ class Attempt:
         self.deadline = deadline
         self.pinned = pinned
         self.tries = 0
+        self.reason = ""
         self.sent = False
         self.plain = False
         self.delay = 0.0
@@ -166,6 +168,7 @@ class Attempt:
         text = str(error)
         code, _, rest = text.partition(" ")
         self.tries += 1
+        self.reason = text
         if code in ("MOVED", "ASK", "NOSCRIPT"):
             # One redirect is at once; a ring of them waits its turn.
             self._again(at_once=self.tries < 3)
@@ -192,14 +195,17 @@ class Attempt:
             ConnectionLost: another try could act twice, or the time is over.
         """
         self.tries += 1
+        before, self.reason = self.reason, str(lost)
         self.sent |= lost.sent
         self._again()
         again = (self.idempotent or not lost.sent) and not self.pinned
         if again and not self._over:
             return
         late = lost.late or self._over
+        # That the time is over says less than what took it.
+        why = f"{lost}; before that: {before}" if lost.late and before else str(lost)
         raise (errors.DeadlineExceeded if late else errors.ConnectionLost)(
-            str(lost),
+            why,
             outcome="unknown" if self.sent else "not_sent",
             operation=self.name,
             key=first_key(self.keys),
