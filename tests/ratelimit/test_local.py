@@ -146,20 +146,20 @@ def play(rules: tuple[Rule, ...], calls: Calls, longest: int, start: int = NOON)
 @given(
     st.lists(limits, min_size=1, max_size=3, unique_by=lambda rule: rule.name),
     calls,
-    st.sampled_from([0, NOON]),  # a machine that has just started, and another
+    st.sampled_from([1, NOON]),  # a machine that has just started, and another
 )
 @settings(max_examples=300, deadline=None)
 def test_limits_decide_as_the_reference_does(rules: list[Limit], calls: Calls, start: int) -> None:
     play(tuple(rules), calls, 3 * SECOND, start)
 
 
-@given(st.sampled_from([0, 1, 3, 5]), limits, calls)
-@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([0, 1, 3, 5]), st.booleans(), limits, calls)
+@settings(max_examples=150, deadline=None)
 def test_quotas_and_limits_together_decide_as_the_reference_does(
-    quota: int, rule: Limit, calls: Calls
+    quota: int, shadow: bool, rule: Limit, calls: Calls
 ) -> None:
-    hours = [(3600 * pause, act, who, cost) for pause, act, who, cost in calls if act != "patient"]
-    play((Quota(f"{quota}/day"), rule), hours, DAY)
+    hours = [(3600 * pause, act, who, cost) for pause, act, who, cost in calls]
+    play((Quota(f"{quota}/day", shadow=shadow), rule), hours, DAY)
 
 
 @given(st.sampled_from([0, 1, 3, 5]), st.integers(1, 10), calls)
@@ -247,6 +247,22 @@ def test_quotas_go_by_the_calendar_and_limits_by_the_clock() -> None:
     assert denied.limits["per-day"].window == 86_400
     caller.calendar.now += 11 * 3600 * SECOND
     assert caller.decide()
+
+
+def test_a_quota_is_booked_no_further_than_the_next_period() -> None:
+    caller = Caller(Quota("1/day"))
+    assert caller.decide()
+    assert caller.decide(wait_us=None).delay == 12 * 3600
+    denied = caller.decide(wait_us=None)
+    assert (denied.allowed, denied.retry_after) == (False, 36 * 3600)
+
+
+def test_what_another_limit_puts_off_too_far_for_a_quota_is_denied() -> None:
+    caller = Caller(Quota("5/day"), Limit("1/3 days"))
+    assert caller.decide()
+    assert not caller.decide(wait_us=None)
+    caller.clock.now += 2 * DAY
+    assert caller.decide(wait_us=None).delay == 86_400
 
 
 def test_a_calendar_put_back_gives_nothing_back() -> None:

@@ -290,7 +290,13 @@ class _Entry(NamedTuple):
 
     def fits(self, wait: int | None) -> bool:
         """Whether the cost fits within so many microseconds; None is for ever."""
-        return (delay := self.delay) is not None and (wait is None or delay <= wait)
+        delay = self.delay
+        return delay is not None and (wait is None or delay <= wait) and self.bookable(delay)
+
+    def bookable(self, delay: int) -> bool:
+        """Whether it can be booked so far ahead: a quota's present period and the next one can."""
+        rule = self.rule
+        return not isinstance(rule, Quota) or self.now + delay < rule.periods(self.now)[2]
 
     def charged(self, delay: int) -> _Entry:
         """Return what is so once the cost is charged, so many microseconds from now."""
@@ -399,8 +405,9 @@ def _decided(
 ) -> tuple[Decision, list[_Entry]]:
     """Return what is said to a call, and what is charged for it."""
     enforced = [entry for entry in entries if not entry.rule.shadow]
-    allowed = all(entry.fits(wait) for entry in enforced)
-    due = max((entry.delay or 0 for entry in enforced), default=0) if allowed else wait
+    latest = max((entry.delay or 0 for entry in enforced), default=0)
+    allowed = all(entry.fits(wait) and entry.bookable(latest) for entry in enforced)
+    due = latest if allowed else wait
     charged = [
         entry.charged(due or 0) for entry in entries if charge and allowed and entry.fits(due)
     ]
