@@ -501,10 +501,7 @@ class AsyncEngine:
             except Lost as lost:
                 failure = lost.untied()
             except TimeoutError:
-                why = "no reply within the timeout"
-                if failure is not None:
-                    why += f"; before that: {failure}"
-                failure = Lost(why, sent=channel is not None, late=True)
+                failure = Lost("no reply in time", sent=channel is not None, late=True)
 
     async def _exchange(
         self, channel: Channel, command: Command[Any], endpoint: Endpoint, attempt: Attempt
@@ -748,7 +745,16 @@ class AsyncEngine:
         await self.run("connect", PING)
 
     async def close(self) -> None:
-        """Close every connection; whoever still waits gets a `ConnectionLost`."""
+        """Carry last commands and close; whoever still waits gets a `ConnectionLost`."""
+        try:
+            if (command := self.common.last_command()) is not None:
+                await self.run("close", command)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is to be closed
+            log.info("octavo could not finish before it closed: %r", error)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         here = _running_loop()
         self._closed = True
         homes, self._homes = self._homes, {}

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import threading
 from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -363,6 +365,10 @@ class Pending(Generic[T]):
         return f"<Pending {self._name}: {state}>"
 
 
+_LAST = 1.0
+"""Seconds that closing waits for last commands."""
+
+
 class Common:
     """What the jobs of one client have in common, on the client itself and in its batches.
 
@@ -377,6 +383,8 @@ class Common:
         self.tracker = tracker
         self.tasks = tasks
         self._shared: dict[str, Any] = {}
+        self._at_close: WeakKeyDictionary[Any, tuple[Callable[[Any], Any], int]]
+        self._at_close = WeakKeyDictionary()
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """Return what objects of that name share, making it at the first call."""
@@ -385,6 +393,23 @@ class Common:
             self._shared.setdefault(name, make())
         shared: T = self._shared[name]
         return shared
+
+    def at_close(self, make: Callable[[], Command[Any] | None]) -> None:
+        """Have a Command carried before the client is closed, if there is one to carry by then.
+
+        Args:
+            make: a bound method, one of an object. It does not keep the object alive, and is not
+                called in a forked child unless it is given again there.
+        """
+        method: Any = make
+        self._at_close[method.__self__] = (method.__func__, os.getpid())
+
+    def last_command(self) -> Command[Any] | None:
+        """Return what is to be carried before the client is closed; the second time, nothing."""
+        last, self._at_close = self._at_close, WeakKeyDictionary()
+        made = [make(of) for of, (make, process) in last.items() if process == os.getpid()]
+        parts = tuple(command for command in made if command is not None)
+        return Command((), (), as_it_is, parts=parts, within=_LAST) if parts else None
 
 
 class Engine(Protocol):

@@ -544,7 +544,16 @@ class SyncEngine:
         self.run("connect", PING)
 
     def close(self) -> None:
-        """Close every idle connection; what is in flight ends by itself."""
+        """Carry last commands and close what is idle; what is in flight ends by itself."""
+        try:
+            if (command := self.common.last_command()) is not None:
+                self.run("close", command)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is to be closed
+            log.info("octavo could not finish before it closed: %r", error)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
         self._closed = True
         nodes, self._nodes = self._nodes, {}
         for node in nodes.values():
