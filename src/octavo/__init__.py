@@ -42,6 +42,7 @@ from octavo.errors import (
     OctavoError,
     OutOfMemory,
     PrecisionLost,
+    RateLimited,
     ServerError,
     StaleFence,
     Unavailable,
@@ -80,6 +81,7 @@ __all__ = [
     "OutOfMemory",
     "Pending",
     "PrecisionLost",
+    "RateLimited",
     "Redlock",
     "ServerError",
     "StaleFence",
@@ -109,6 +111,10 @@ def __getattr__(name: str) -> Any:
         from octavo.locks import Redlock  # noqa: PLC0415
 
         return Redlock
+    if name in ("Ban", "Concurrency", "Limit", "Quota"):
+        from octavo import ratelimit  # noqa: PLC0415
+
+        return getattr(ratelimit, name)
     raise AttributeError(f"module 'octavo' has no attribute {name!r}")
 
 

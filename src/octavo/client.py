@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         RWLock,
         Semaphore,
     )
+    from octavo.ratelimit import Ban, Limiter, Rule
+    from octavo.ratelimit.limiter import OnError
 
     Method = Literal["zlib", "lzma", "zstd", "lz4"]
 
@@ -248,6 +250,31 @@ class Octavo(Job[M]):
         from octavo.locks import Locks  # noqa: PLC0415 - jobs load at first use
 
         return Locks(self._engine, self._prefix)
+
+    def limiter(
+        self,
+        name: str,
+        *limits: Rule,
+        on_error: OnError = "raise",
+        deadline: float | timedelta | None = 0.1,
+        ban: Ban | None = None,
+        partition: Callable[[str], str] | None = None,
+        tag: str | None = None,
+    ) -> Limiter[M]:
+        """Return the limiter of that name. See `octavo.ratelimit.Limiter`."""
+        from octavo.ratelimit import Limiter  # noqa: PLC0415 - jobs load at first use
+
+        return Limiter(
+            self._engine,
+            self._prefix,
+            name,
+            *limits,
+            on_error=on_error,
+            deadline=deadline,
+            ban=ban,
+            partition=partition,
+            tag=tag,
+        )
 
     if TYPE_CHECKING:
 

@@ -18,6 +18,7 @@
     ├── NotReplicated               fewer replicas than `sync=` have the grant; it was given back
     ├── WouldDeadlock               waiting for what the caller itself holds
     ├── StaleFence                  a newer fence has been seen
+    ├── RateLimited                 over a limit, with no grant within `wait`
     ├── BrokenBarrier               a party gave up, or somebody called abort()
     ├── EmbeddedError               the embedded server cannot start or stop here
     └── BatchError                  an ExceptionGroup: what failed in a batch
@@ -28,7 +29,7 @@ parameter and the value, raised before anything is sent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,7 @@ __all__ = [
     "OctavoError",
     "OutOfMemory",
     "PrecisionLost",
+    "RateLimited",
     "ServerError",
     "StaleFence",
     "Unavailable",
@@ -213,6 +215,18 @@ class StaleFence(OctavoError):
         super().__init__(message)
         self.fence = fence
         self.newest = newest
+
+
+class RateLimited(OctavoError):
+    """A limit has no room for a call, not within the time that it can wait.
+
+    Attributes:
+        decision: what the limits say: an `octavo.ratelimit.Decision`.
+    """
+
+    def __init__(self, message: str, *, decision: Any) -> None:
+        super().__init__(message)
+        self.decision: Any = decision
 
 
 class BrokenBarrier(OctavoError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import threading
 from contextlib import AbstractContextManager, contextmanager, suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ class Face:
 
     def block(self, limited: Any) -> AbstractContextManager[Decision]:
         """Enter it as the face does."""
-        return limited if self.name == "sync" else self._entered(limited)  # type: ignore[no-any-return]
+        return limited if self.name == "sync" else self._entered(limited)
 
     @contextmanager
     def _entered(self, limited: Any) -> Iterator[Decision]:
@@ -251,6 +252,33 @@ def test_one_object_is_any_number_of_blocks_and_functions(face: Face) -> None:
         assert face.function(limited, echo)(1) == 1
         assert face.run(limiter.peek("x")).limits["concurrency"].remaining == 1
     assert face.run(limiter.peek("x")).limits["concurrency"].remaining == 2
+
+
+def test_threads_are_inside_as_many_as_there_are_places(servers: Servers, prefix: str) -> None:
+    inside, most = 0, list[int]()
+    count = threading.Lock()
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as client:
+        limiter = client.limiter("x", Concurrency(2))
+        limited = limiter.limit("x")
+
+        def work() -> None:
+            nonlocal inside
+            for _ in range(20):
+                with suppress(RateLimited), limited:
+                    with count:
+                        inside += 1
+                        most.append(inside)
+                    with count:
+                        inside -= 1
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert limiter.peek("x").limits["concurrency"].remaining == 2
+    assert most
+    assert max(most) <= 2
 
 
 def test_what_cannot_be_given_back_is_a_warning_not_an_error(

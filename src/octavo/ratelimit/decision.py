@@ -9,6 +9,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from octavo.ratelimit.rules import RuleSet
+
 Unit = Literal["requests", "concurrent-requests"]
 
 
@@ -40,6 +42,30 @@ class LimitState(msgspec.Struct, frozen=True, gc=False):
     shadow: bool = False
 
 
+class Receipt(msgspec.Struct, eq=False):
+    """What a server was charged for a call.
+
+    Attributes:
+        keys: those of the script.
+        rules: the rules, packed for it, and how they are called.
+        costs: units charged, of each.
+        asked: when it was made, in microseconds of the server's clock.
+        at: when they count, likewise.
+        marks: what their states are told again by.
+        id: names the places taken.
+        settled: whether it was used to give something back.
+    """
+
+    keys: tuple[bytes, ...]
+    rules: RuleSet
+    costs: tuple[int, ...]
+    asked: int
+    at: int
+    marks: tuple[int, ...]
+    id: bytes
+    settled: bool = False
+
+
 class Decision(msgspec.Struct, frozen=True):
     """Whether a call may go ahead, and what the limits have left; true if it may.
 
@@ -58,6 +84,8 @@ class Decision(msgspec.Struct, frozen=True):
         cost: units charged, or asked for if it is denied; 0 if `take_up_to` took none.
         at: when it was made, by the server's clock, as a Unix time; 0.0 without a server.
         limits: what each limit says, by name.
+        receipts: what `refund`, `settle`, `release` and `renew` have to know; empty if nothing was
+            charged on a server.
     """
 
     allowed: bool
@@ -72,6 +100,7 @@ class Decision(msgspec.Struct, frozen=True):
     cost: int = 1
     at: float = 0.0
     limits: Mapping[str, LimitState] = {}
+    receipts: tuple[Receipt, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether the call may go ahead."""

@@ -78,7 +78,7 @@ class Bucket(Meter, frozen=True, gc=False):
 
     @property
     def _since(self) -> int:
-        return self.at
+        return 0  # what is booked is a larger debt
 
     def _owed(self, now: int) -> int:
         return max(0, self.debt - (now - self.at) * self.rate)
@@ -88,7 +88,7 @@ class Bucket(Meter, frozen=True, gc=False):
         return now + -(-excess // self.rate) if excess > 0 else now
 
     def _left(self, now: int) -> int:
-        return (self.cap - self._owed(now)) // self.token
+        return max(0, self.cap - self._owed(now)) // self.token
 
     def _charged(self, cost: int, at: int) -> Bucket:
         return Bucket(self.rate, self.token, self.cap, at, self._owed(at) + cost * self.token)
@@ -407,10 +407,8 @@ def _decided(
     enforced = [entry for entry in entries if not entry.rule.shadow]
     latest = max((entry.delay or 0 for entry in enforced), default=0)
     allowed = all(entry.fits(wait) and entry.bookable(latest) for entry in enforced)
-    due = latest if allowed else wait
-    charged = [
-        entry.charged(due or 0) for entry in entries if charge and allowed and entry.fits(due)
-    ]
+    due = latest if wait is None else min(latest, wait)
+    charged = [entry.charged(due) for entry in entries if charge and allowed and entry.fits(due)]
     after = {entry.key: entry for entry in charged}
     states = {
         entry.rule.name: after.get(entry.key, entry).state(entry.delay, allowed=entry.fits(due))
@@ -425,7 +423,7 @@ def _decided(
         reset_after=binding.reset_after,
         violated=tuple(s.name for s in states.values() if not (s.allowed or s.shadow)),
         degraded=True,
-        delay=(due or 0) / 1e6 if allowed else 0.0,
+        delay=due / 1e6 if allowed else 0.0,
         limits=states,
     )
     return decision, charged

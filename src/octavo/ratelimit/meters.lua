@@ -1,0 +1,455 @@
+-- meters.lua: what subjects have used of each rule, and when more of it fits
+
+local GCRA, FIXED, SLIDING, SEGMENTED, LOG, QUOTA, CONCURRENCY = 1, 2, 3, 4, 5, 6, 7
+-- Behind a subject's name: of each rule its name, kind and numbers, until when it matters, when it
+-- was written, since when it is there, and its state; of a ban, all names are empty.
+local ENTRY, EXACT = '>Bc0BBc0I7I7I7Bc0', 2 ^ 53
+
+local function whole(a, b)
+  return (a - math.fmod(a, b)) / b
+end
+
+local function whole_up(a, b)
+  local rest = math.fmod(a, b)
+  return rest == 0 and a / b or (a - rest) / b + 1
+end
+
+-- Numbers read from a list or a sorted set are as old as the meter's last write.
+local function listed(meter, number)
+  return number and tonumber(number) - meter.shift
+end
+
+local function define(rule)
+  if rule.kind == QUOTA then
+    rule.limit = struct.unpack('>I7', rule.numbers)
+  elseif rule.kind == GCRA or rule.kind == SLIDING or rule.kind == SEGMENTED then
+    rule.x, rule.y, rule.z = struct.unpack('>I7I7I7', rule.numbers)
+  else
+    rule.limit, rule.window = struct.unpack('>I7I7', rule.numbers)
+  end
+end
+
+local function read_rules(packed, keys)
+  local rules, at = { keys = 0 }, 1
+  while at <= #packed do
+    local rule = { shift = 0 }
+    rule.key, rule.own, rule.kind, rule.flags, rule.name, rule.numbers, at =
+      struct.unpack('>BBBBBc0Bc0', packed, at)
+    rule.own = keys[rule.own]
+    define(rule)
+    if rule.kind == QUOTA then
+      rule.start, rule.stop, rule.next, at = struct.unpack('>I7I7I7', packed, at)
+    end
+    rules.keys = math.max(rules.keys, rule.key)
+    rules[#rules + 1] = rule
+  end
+  return rules
+end
+
+-- How many of the log's times are over at a time.
+local function over(meter, at)
+  local low, high = 0, redis.call('LLEN', meter.own)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if listed(meter, redis.call('LINDEX', meter.own, middle)) + meter.window <= at then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return low
+end
+
+-- Let time pass.
+local function age(meter, at)
+  local kind = meter.kind
+  if kind == GCRA then
+    meter.b = math.max(0, meter.b - (at - meter.a) * meter.x)
+    meter.a = at
+  elseif kind == FIXED then
+    if at >= meter.a + meter.window then
+      meter.a, meter.b = at, 0
+    end
+  elseif kind == QUOTA then
+    local start = at >= meter.stop and meter.stop or meter.start
+    if meter.a < start then
+      meter.a, meter.b = start, 0
+    end
+  elseif kind == SLIDING then
+    local window = meter.y * meter.z
+    if at >= meter.a + 2 * window then
+      meter.a, meter.b, meter.c = at, 0, 0
+    elseif at >= meter.a + window then
+      meter.a, meter.b, meter.c = meter.a + window, 0, meter.b
+    end
+  elseif kind == SEGMENTED then
+    local newest = whole(at, meter.y)
+    local passed = math.min(newest - meter.a, meter.z + 1)
+    if passed > 0 then
+      for i = meter.z + 1, 1, -1 do
+        meter.counts[i] = i > passed and meter.counts[i - passed] or 0
+      end
+      meter.a = newest
+    end
+  end
+end
+
+local function sum(counts, from)
+  local total = 0
+  for i = from, #counts do
+    total = total + counts[i]
+  end
+  return total
+end
+
+-- When everybody has to wait until, because it is booked.
+local function since(meter)
+  local kind = meter.kind
+  if kind == SEGMENTED then
+    return meter.a * meter.y
+  elseif kind == LOG then
+    return listed(meter, redis.call('LINDEX', meter.own, -1)) or 0
+  end
+  return (kind == GCRA or kind == CONCURRENCY) and 0 or meter.a
+end
+
+-- From when on a cost fits; nil if it never does. The meter is of age.
+local function earliest(meter, cost, now)
+  local kind, at = meter.kind, math.max(now, since(meter))
+  if kind == GCRA then
+    if meter.x == 0 or cost > meter.z / meter.y then return nil end
+    local excess = meter.b + cost * meter.y - meter.z
+    return excess > 0 and at + whole_up(excess, meter.x) or at
+  end
+  local limit = meter.limit or meter.x
+  if cost > limit then return nil end
+  if kind == FIXED then
+    return meter.b + cost <= limit and at or meter.a + meter.window
+  elseif kind == QUOTA then
+    if meter.b + cost <= limit then return at end
+    return meter.a == meter.start and meter.stop or meter.next
+  elseif kind == SLIDING then
+    local start, before, room = meter.a, meter.c, limit - meter.b - cost
+    if room < 0 then
+      start, before, room = start + meter.y * meter.z, meter.b, limit - cost
+    end
+    local ticks = before > 0 and meter.z - whole(room * meter.z, before) or 0
+    return math.max(at, start + ticks * meter.y)
+  elseif kind == SEGMENTED then
+    local total, left = 0, meter.z + 1
+    for i = 1, meter.z + 1 do
+      total = total + meter.counts[i]
+      if total > limit - cost then
+        left = i - 1
+        break
+      end
+    end
+    return left > meter.z and at or (meter.a + meter.z + 1 - left) * meter.y
+  elseif kind == LOG then
+    local last = listed(meter, redis.call('LINDEX', meter.own, cost - limit - 1))
+    return last and math.max(at, last + meter.window) or at
+  end
+  local from = string.format('(%.0f', now + meter.shift)
+  local excess = redis.call('ZCOUNT', meter.own, from, '+inf') + cost - limit
+  if excess <= 0 then return at end
+  return listed(meter, redis.call('ZRANGE', meter.own, from, '+inf', 'BYSCORE', 'LIMIT',
+    excess - 1, 1, 'WITHSCORES')[2])
+end
+
+-- The largest cost that fits now.
+local function left(meter, now)
+  local kind, room = meter.kind
+  if since(meter) > now then return 0 end
+  if kind == GCRA then
+    room = whole(math.max(0, meter.z - meter.b), meter.y)
+  elseif kind == FIXED or kind == QUOTA then
+    room = meter.limit - meter.b
+  elseif kind == SLIDING then
+    local ticks = meter.z - whole(now - meter.a, meter.y)
+    room = meter.x - meter.b - whole_up(meter.c * ticks, meter.z)
+  elseif kind == SEGMENTED then
+    room = meter.x - sum(meter.counts, 1)
+  elseif kind == LOG then
+    room = meter.limit - redis.call('LLEN', meter.own) + over(meter, now)
+  else
+    room = meter.limit
+      - redis.call('ZCOUNT', meter.own, string.format('(%.0f', now + meter.shift), '+inf')
+  end
+  return math.max(0, room)
+end
+
+-- When nothing is left of what was used or booked; 0 if nothing was.
+local function over_at(meter)
+  local kind, ends = meter.kind, 0
+  if kind == GCRA then
+    ends = meter.b > 0 and meter.x > 0 and meter.a + whole_up(meter.b, meter.x) or 0
+  elseif kind == FIXED then
+    ends = meter.b > 0 and meter.a + meter.window or 0
+  elseif kind == QUOTA then
+    ends = meter.b > 0 and (meter.a == meter.start and meter.stop or meter.next) or 0
+  elseif kind == SLIDING then
+    local windows = meter.b > 0 and 2 or meter.c > 0 and 1 or 0
+    ends = windows > 0 and meter.a + windows * meter.y * meter.z or 0
+  elseif kind == SEGMENTED then
+    for i = meter.z + 1, 1, -1 do
+      if meter.counts[i] > 0 then ends = (meter.a + meter.z + 2 - i) * meter.y end
+    end
+  elseif kind == LOG then
+    return (listed(meter, redis.call('LINDEX', meter.own, -1)) or -meter.window) + meter.window
+  else
+    return listed(meter, redis.call('ZRANGE', meter.own, -1, -1, 'WITHSCORES')[2]) or 0
+  end
+  return math.max(ends, since(meter))
+end
+
+-- Have the numbers of a list or a sorted set be as a clock says that was put back.
+local function put_back(meter)
+  if meter.shift == EXACT then return end
+  if meter.kind == LOG then
+    local times = redis.call('LRANGE', meter.own, 0, -1)
+    redis.call('DEL', meter.own)
+    for _, time in ipairs(times) do
+      redis.call('RPUSH', meter.own, string.format('%.0f', listed(meter, time)))
+    end
+  else
+    local ends = redis.call('ZRANGE', meter.own, 0, -1, 'WITHSCORES')
+    for i = 1, #ends, 2 do
+      redis.call('ZADD', meter.own, string.format('%.0f', listed(meter, ends[i + 1])), ends[i])
+    end
+  end
+  meter.shift = 0
+end
+
+-- Have a cost used at a time; `id` names the places it takes.
+local function charge(meter, cost, at, now, id)
+  local kind = meter.kind
+  meter.changed = true
+  age(meter, at)
+  if (kind == FIXED or kind == SLIDING) and meter.b == 0 and meter.c == 0 then meter.a = at end
+  if kind == GCRA then
+    meter.b = meter.b + cost * meter.y
+  elseif kind == SEGMENTED then
+    meter.counts[1] = meter.counts[1] + cost
+  elseif kind == LOG then
+    redis.call('LTRIM', meter.own, over(meter, now), -1)
+    meter.shift = 0
+    local times = {}
+    for i = 1, cost do
+      times[#times + 1] = string.format('%.0f', at)
+      if #times == 1000 or i == cost then
+        redis.call('RPUSH', meter.own, unpack(times))
+        times = {}
+      end
+    end
+  elseif kind == CONCURRENCY then
+    redis.call('ZREMRANGEBYSCORE', meter.own, '-inf', string.format('%.0f', now))
+    for i = 1, cost do
+      redis.call('ZADD', meter.own, string.format('%.0f', at + meter.window), id .. ':' .. i)
+    end
+  else
+    meter.b = meter.b + cost
+  end
+  if kind == LOG or kind == CONCURRENCY then
+    redis.call('PEXPIRE', meter.own, string.format('%.0f', math.ceil((over_at(meter) - now) / 1e3)))
+  end
+end
+
+-- Have what is left of units not be used that were charged at a time; `mark` tells the state then.
+local function give_back(meter, units, at, mark, now)
+  local kind = meter.kind
+  meter.changed = true
+  if kind == GCRA then
+    local was = meter.was or meter
+    local unpaid = math.max(0, mark - (now - at) * was.x)
+    unpaid = meter.was and math.floor(unpaid / was.y * meter.y) or unpaid
+    meter.b = math.max(0, meter.b - math.min(units * meter.y, unpaid))
+  elseif kind == SLIDING and mark == meter.a - meter.y * meter.z then
+    meter.c = math.max(0, meter.c - units)
+  elseif kind == SEGMENTED then
+    local i = meter.a - mark + 1
+    if meter.counts[i] and not meter.was then
+      meter.counts[i] = math.max(0, meter.counts[i] - units)
+    end
+  elseif kind == LOG then
+    redis.call('LREM', meter.own, units, string.format('%.0f', at))
+  elseif mark == meter.a then
+    meter.b = math.max(0, meter.b - units)
+  end
+end
+
+-- Free places, those after the first `from`.
+local function release(meter, from, to, id)
+  for place = from + 1, to do
+    redis.call('ZREM', meter.own, id .. ':' .. place)
+  end
+end
+
+local function begin(meter, now)
+  meter.a, meter.b, meter.c, meter.born = now, 0, 0, now
+  if meter.kind == QUOTA then
+    meter.a = meter.start
+  elseif meter.kind == SEGMENTED then
+    meter.a, meter.counts = whole(now, meter.y), {}
+    for i = 1, meter.z + 1 do meter.counts[i] = 0 end
+  end
+end
+
+-- What was used by other numbers of the same rule, in terms of these.
+local function carry(meter, old, now)
+  local kind, policy = meter.kind, math.floor(meter.flags / 2)
+  if policy == 2 then
+    begin(meter, now)
+    meter.shift = kind == LOG and EXACT or meter.shift  -- its times were long ago
+    return
+  end
+  local function share(count, new, before)
+    if before == 0 then return 0 end
+    return whole(count, before) * new + whole_up(math.fmod(count, before) * new, before)
+  end
+  local function counted(count)
+    return policy == 0 and count or share(count, meter.limit or meter.x, old.limit or old.x)
+  end
+  meter.a, meter.b, meter.c = old.a, old.b, old.c
+  if kind == GCRA then
+    local by = policy == 0 and 'y' or 'z'
+    meter.b = math.min(share(old.b, meter[by], old[by]), EXACT / 2)
+  elseif kind == SEGMENTED then
+    meter.counts = old.counts
+    if meter.y ~= old.y or meter.z ~= old.z then
+      local total = sum(old.counts, 1)
+      begin(meter, math.max(now, old.a * old.y))
+      meter.counts[1] = total
+    end
+    for i, count in ipairs(meter.counts) do
+      meter.counts[i] = counted(count)
+    end
+  elseif kind == SLIDING then
+    if meter.y ~= old.y or meter.z ~= old.z then
+      local at = math.max(now, old.a)
+      local ticks = old.z - whole(at - old.a, old.y)
+      meter.a, meter.b, meter.c = at, old.b + whole_up(old.c * ticks, old.z), 0
+    end
+    meter.b, meter.c = counted(meter.b), counted(meter.c)
+  elseif kind == FIXED or kind == QUOTA then
+    meter.b = counted(old.b)
+  end
+end
+
+local function unpack_state(meter, state)
+  if meter.kind == SEGMENTED then
+    meter.counts = { struct.unpack('>I7' .. string.rep('I5', meter.z + 1), state) }
+    meter.a = table.remove(meter.counts, 1)
+    meter.counts[#meter.counts] = nil
+  elseif meter.kind == SLIDING then
+    meter.a, meter.b, meter.c = struct.unpack('>I7I7I7', state)
+  elseif #state > 0 then
+    meter.a, meter.b = struct.unpack('>I7I7', state)
+  end
+end
+
+-- Have a meter be what was stored of it; `as_it_is` with the numbers stored.
+local function restore(meter, numbers, seen, born, state, now, as_it_is)
+  local stored = meter
+  if numbers ~= meter.numbers then
+    stored = { kind = meter.kind, start = meter.start, stop = meter.stop, numbers = numbers }
+    define(stored)
+    if as_it_is then
+      meter.was, meter.numbers = { x = meter.x, y = meter.y }, numbers
+      define(meter)
+      stored = meter
+    end
+  end
+  unpack_state(stored, state)
+  local shift = math.max(seen - now, 0)
+  meter.born = born - shift
+  if shift > 0 then
+    meter.dirty, meter.changed = true, true
+    if meter.own then
+      meter.shift = shift
+    elseif meter.kind == SEGMENTED then
+      stored.a = stored.a - whole(seen, stored.y) + whole(now, stored.y)
+    elseif meter.kind == QUOTA then
+      stored.a = stored.a <= seen and math.min(stored.a, meter.start) or stored.a
+    else
+      stored.a = stored.a - shift
+    end
+  end
+  if not meter.own then age(stored, now) end
+  if stored ~= meter then carry(meter, stored, now) end
+end
+
+-- Read what is stored under a key; return what belongs to none of the rules, and the ban.
+local function open(key, number, rules, now, as_it_is)
+  local others, ban, at = {}, nil, 1
+  for _, rule in ipairs(rules) do
+    if rule.key == number then begin(rule, now) end
+  end
+  local packed = redis.call('GET', key) or ''
+  while at <= #packed do
+    local name, kind, numbers, ends, seen, born, state, behind = struct.unpack(ENTRY, packed, at)
+    local known = false
+    if kind == 0 and ends > now then
+      known, ban = true, { struct.unpack('>I7I4I7I4', state) }
+      ban[1] = ban[1] - math.max(seen - now, 0)
+      ban[3] = ban[3] - math.max(seen - now, 0)
+      ban.ends = ends - math.max(seen - now, 0)
+    else
+      for _, rule in ipairs(rules) do
+        if rule.key == number and rule.kind == kind and rule.name == name and ends > now then
+          known = true
+          rule.stored, rule.ends = string.sub(packed, at, behind - 1), ends
+          restore(rule, numbers, seen, born, state, now, as_it_is)
+        end
+      end
+    end
+    if not known and ends > now then
+      others[#others + 1] = string.sub(packed, at, behind - 1)
+      others.ends = math.max(others.ends or 0, ends)
+    end
+    at = behind
+  end
+  return others, ban
+end
+
+-- Store what belongs under a key, for as long as it matters.
+local function close(key, number, rules, others, ban, now)
+  local ends, pieces = others.ends or 0, others
+  if ban and ban.ends > now then
+    ends = math.max(ends, ban.ends)
+    local state = struct.pack('>I7I4I7I4', ban[1], ban[2], ban[3], ban[4])
+    pieces[#pieces + 1] = struct.pack(ENTRY, 0, '', 0, 0, '', ban.ends, now, now, #state, state)
+  end
+  for _, rule in ipairs(rules) do
+    local last = rule.key == number and over_at(rule) or 0
+    if rule.key == number and not rule.changed then
+      last = rule.ends or 0
+      if last > now then
+        ends = math.max(ends, last)
+        pieces[#pieces + 1] = rule.stored
+      end
+    elseif last > now then
+      local state = ''
+      if rule.kind == SEGMENTED then
+        state = struct.pack('>I7' .. string.rep('I5', rule.z + 1), rule.a, unpack(rule.counts))
+      elseif rule.kind == SLIDING then
+        state = struct.pack('>I7I7I7', rule.a, rule.b, rule.c)
+      elseif not rule.own then
+        state = struct.pack('>I7I7', rule.a, rule.b)
+      end
+      ends = math.max(ends, last)
+      pieces[#pieces + 1] = struct.pack(ENTRY, #rule.name, rule.name, rule.kind, #rule.numbers,
+        rule.numbers, last, now, rule.born, #state, state)
+    end
+  end
+  if ends > now then
+    redis.call('SET', key, table.concat(pieces), 'PX',
+      string.format('%.0f', math.ceil((ends - now) / 1e3)))
+  else
+    redis.call('DEL', key)
+  end
+end
+
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1e6 + time[2]
+end

@@ -1,0 +1,226 @@
+"""Several rules as the scripts are told of them, and what the scripts answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from octavo.ratelimit.decision import Decision, LimitState, Receipt
+from octavo.ratelimit.limits import Quota
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from octavo.ratelimit.limits import Rule
+
+KINDS = ("", "gcra", "fixed", "sliding", "segmented", "log", "quota", "concurrency")
+"""The algorithms, by the numbers that the scripts have for them."""
+
+_CARRY = {"as_is": 0, "proportional": 1, "reset": 2}
+_HEAD, _FIELDS = 5, 6
+"""Numbers of a reply before those of each rule, and of each rule."""
+
+
+class RuleSet:
+    """Some rules, and which of the keys of a script each of them has.
+
+    Args:
+        rules: the rules.
+        places: for each, the number of its subject's key, from 1.
+
+    Attributes:
+        rules: the rules.
+        ones: what the script is told if each costs 1.
+        takes_places: whether one is a `Concurrency`.
+        quotas: whether one is a `Quota`.
+    """
+
+    def __init__(self, rules: Sequence[Rule], places: Sequence[int]) -> None:
+        self.rules = tuple(rules)
+        self.places = tuple(places)
+        self.ones = pack_costs((1,) * len(self.rules))
+        self.takes_places = any(rule.algorithm == "concurrency" for rule in rules)
+        own = max(places)
+        self._packed: list[bytes] = []
+        for rule, place in zip(rules, places, strict=True):
+            extra = rule.algorithm in ("log", "concurrency")
+            own += extra
+            self._packed.append(_pack(rule, place, own if extra else 0))
+        self._whole = b"".join(self._packed)
+        self.quotas = any(isinstance(rule, Quota) for rule in rules)
+
+    def packed(self, now_us: int) -> bytes:
+        """Return what the script is told of them at about this time."""
+        if not self.quotas:
+            return self._whole
+        pieces: list[bytes] = []
+        for rule, packed in zip(self.rules, self._packed, strict=True):
+            pieces.append(packed)
+            if isinstance(rule, Quota):
+                pieces.extend(_number(at) for at in rule.periods(now_us))
+        return b"".join(pieces)
+
+    def decision(
+        self,
+        reply: list[int],
+        keys: tuple[bytes, ...],
+        costs: tuple[int, ...] | None,
+        places: bytes,
+    ) -> Decision:
+        """Return what a reply says.
+
+        Args:
+            reply: of the script.
+            keys: those it was given.
+            costs: what was charged of each rule, if the call is allowed; None for as much as the
+                script says.
+            places: names the places that were taken.
+        """
+        allowed, now, delay, banned, cost = reply[:_HEAD]
+        states = States(self.rules, reply)
+        at, denying = self._binding(reply)
+        receipts: tuple[Receipt, ...] = ()
+        if allowed:
+            marks = tuple(reply[_HEAD + 5 :: _FIELDS])
+            # A shadow rule was not charged what does not fit.
+            fits = reply[_HEAD::_FIELDS]
+            charged = costs or (cost,) * len(marks)
+            charged = tuple(units * fit for units, fit in zip(charged, fits, strict=True))
+            receipts = (Receipt(keys, self, charged, now, now + delay, marks, places),)
+        retry: float | None = 0.0
+        if not allowed:
+            waits = reply[at + 2] if not reply[at] else 0
+            retry = None if waits < 0 else max(waits, banned) / 1e6
+        return Decision(
+            allowed=allowed == 1,
+            limit=self.rules[at // _FIELDS].limit,
+            remaining=reply[at + 1],
+            retry_after=retry,
+            reset_after=reply[at + 4] / 1e6,
+            violated=() if allowed else ("ban", *denying) if banned else denying,
+            banned=banned > 0,
+            delay=delay / 1e6,
+            cost=cost,
+            at=now / 1e6,
+            limits=states,
+            receipts=receipts,
+        )
+
+    def _binding(self, reply: list[int]) -> tuple[int, tuple[str, ...]]:
+        """Return where the binding rule's numbers are, and the names of those that deny."""
+        if len(self.rules) == 1:
+            only = self.rules[0]
+            return _HEAD, () if reply[_HEAD] or only.shadow else (only.name,)
+        every = range(_HEAD, len(reply), _FIELDS)
+        enforced = [at for at in every if not self.rules[at // _FIELDS].shadow]
+        denying = [at for at in enforced if not reply[at]]
+        if denying:
+            binding = max(denying, key=lambda at: math.inf if reply[at + 2] < 0 else reply[at + 2])
+            return binding, tuple(self.rules[at // _FIELDS].name for at in denying)
+        return min(enforced or every, key=lambda at: reply[at + 1]), ()
+
+
+class States(Mapping[str, LimitState]):
+    """What each rule says, by name: made of the reply when somebody looks."""
+
+    __slots__ = ("_reply", "_rules", "_states")
+
+    def __init__(self, rules: tuple[Rule, ...], reply: list[int]) -> None:
+        self._rules = rules
+        self._reply = reply
+        self._states: dict[str, LimitState] | None = None
+
+    def _made(self) -> dict[str, LimitState]:
+        if self._states is None:
+            now = self._reply[1]
+            self._states = {
+                rule.name: _state(rule, now, *self._reply[at : at + 5])
+                for rule, at in zip(
+                    self._rules, range(_HEAD, len(self._reply), _FIELDS), strict=True
+                )
+            }
+        return self._states
+
+    def __getitem__(self, name: str) -> LimitState:
+        return self._made()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made())
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def __repr__(self) -> str:
+        return repr(self._made())
+
+
+def merged(decisions: Sequence[Decision]) -> Decision:
+    """Return what several decisions about the same call come to, which has to pass in each.
+
+    If it does not pass, what some of them have charged is taken for given back.
+    """
+    denying = [decision for decision in decisions if not decision]
+    binding = (
+        max(denying, key=lambda said: math.inf if said.retry_after is None else said.retry_after)
+        if denying
+        else min(decisions, key=lambda said: said.remaining)
+    )
+    limits = {name: state for said in decisions for name, state in said.limits.items()}
+    return replace(
+        binding,
+        violated=tuple(name for said in denying for name in said.violated),
+        banned=any(said.banned for said in denying),
+        limits=limits,
+        receipts=() if denying else tuple(each for said in decisions for each in said.receipts),
+    )
+
+
+def _state(  # noqa: PLR0917 - private
+    rule: Rule, now: int, fits: int, remaining: int, wait: int, refill: int, reset: int
+) -> LimitState:
+    window = rule.window
+    if isinstance(rule, Quota):
+        start, end, _ = rule.periods(now)
+        window = (end - start) / 1e6
+    return LimitState(
+        name=rule.name,
+        allowed=fits == 1,
+        limit=rule.limit,
+        remaining=remaining,
+        retry_after=0.0 if fits else None if wait < 0 else wait / 1e6,
+        reset_after=reset / 1e6,
+        refill_after=refill / 1e6,
+        window=window,
+        unit="concurrent-requests" if rule.algorithm == "concurrency" else "requests",
+        shadow=rule.shadow,
+    )
+
+
+def pack_costs(costs: Sequence[int]) -> bytes:
+    """Return costs as the script takes them."""
+    return b"".join([cost.to_bytes(5, "big") for cost in costs])
+
+
+def pack_changes(receipt: Receipt, used: Sequence[int]) -> bytes:
+    """Return what the script takes to settle a receipt."""
+    return b"".join(
+        taken.to_bytes(5, "big")
+        + left.to_bytes(5, "big")
+        + b"".join([_number(number) for number in (receipt.at, mark, receipt.asked)])
+        for taken, left, mark in zip(receipt.costs, used, receipt.marks, strict=True)
+    )
+
+
+def _pack(rule: Rule, place: int, own: int) -> bytes:
+    name = rule.name.encode()
+    numbers = b"".join([_number(number) for number in rule.numbers()])
+    flags = rule.shadow + 2 * _CARRY[rule.carry]
+    kind = KINDS.index(rule.algorithm)
+    return bytes((place, own, kind, flags, len(name))) + name + bytes((len(numbers),)) + numbers
+
+
+def _number(value: int) -> bytes:
+    return value.to_bytes(7, "big")

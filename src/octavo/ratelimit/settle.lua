@@ -1,0 +1,27 @@
+-- settle.lua: give back what a call was charged and has not used, or charge what it used besides
+-- KEYS[1..] subjects: {base}|{base}:log:{rule}|{base}:leases:{rule} (string list or sorted set)
+-- ARGV[1] rules: packed, as read_rules has it
+-- ARGV[2] changes: for each rule what was charged, what was used, when, and how to tell that state
+-- ARGV[3] id: names the places taken
+-- returns nothing
+-- @include meters.lua
+local now, rules = clock(), read_rules(ARGV[1], KEYS)
+local others, bans = {}, {}
+for number = 1, rules.keys do
+  others[number], bans[number] = open(KEYS[number], number, rules, now, true)
+end
+for i, rule in ipairs(rules) do
+  local taken, used, at, mark, asked = struct.unpack('>I5I5I7I7I7', ARGV[2], 31 * i - 30)
+  if rule.dirty and rule.own then put_back(rule) end
+  if rule.kind == CONCURRENCY then
+    release(rule, used, taken, ARGV[3])
+  elseif used > taken then
+    charge(rule, used - taken, math.max(now, since(rule)), now, ARGV[3])
+  elseif used < taken and rule.stored and asked >= rule.born then
+    give_back(rule, taken - used, at, mark, now)
+  end
+end
+for number = 1, rules.keys do
+  close(KEYS[number], number, rules, others[number], bans[number], now)
+end
+return false
