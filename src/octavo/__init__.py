@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from octavo.client import Octavo
@@ -58,19 +59,23 @@ if TYPE_CHECKING:
     from octavo.engine.telemetry import Telemetry
     from octavo.engine.topology import Topology
     from octavo.locks import Redlock
+    from octavo.ratelimit import Ban, Concurrency, Limit, Quota
 
 __all__ = [
     "AccessDenied",
     "Async",
+    "Ban",
     "Batch",
     "BatchError",
     "BrokenBarrier",
+    "Concurrency",
     "ConfigMismatch",
     "ConnectionLost",
     "DeadlineExceeded",
     "DecodeError",
     "EmbeddedError",
     "FactoryTimeout",
+    "Limit",
     "Local",
     "LockLost",
     "LockTimeout",
@@ -81,6 +86,7 @@ __all__ = [
     "OutOfMemory",
     "Pending",
     "PrecisionLost",
+    "Quota",
     "RateLimited",
     "Redlock",
     "ServerError",
@@ -101,20 +107,17 @@ log = logging.getLogger("octavo")
 log.addHandler(logging.NullHandler())
 
 
+_VALUES = {
+    "Local": "octavo.cache",
+    "Redlock": "octavo.locks",
+    **dict.fromkeys(("Ban", "Concurrency", "Limit", "Quota"), "octavo.ratelimit"),
+}
+
+
 def __getattr__(name: str) -> Any:
     # Jobs load at first use, and so do the values that configure them.
-    if name == "Local":
-        from octavo.cache import Local  # noqa: PLC0415
-
-        return Local
-    if name == "Redlock":
-        from octavo.locks import Redlock  # noqa: PLC0415
-
-        return Redlock
-    if name in ("Ban", "Concurrency", "Limit", "Quota"):
-        from octavo import ratelimit  # noqa: PLC0415
-
-        return getattr(ratelimit, name)
+    if (job := _VALUES.get(name)) is not None:
+        return getattr(import_module(job), name)
     raise AttributeError(f"module 'octavo' has no attribute {name!r}")
 
 

@@ -257,20 +257,25 @@ def test_functions_of_another_kind_are_refused(
     assert proxy.accepted == 0
 
 
-@FLOWS
-@pytest.mark.parametrize("name", ["job:{id}", "{x}{id.name}", "{id[0]}", "{}", "{0}"])
-def test_a_field_that_the_function_does_not_take_is_refused(
-    name: str, connect: Connect, proxy: WireProxy, face: str
-) -> None:
+def taking_x(face: str) -> Any:
+    """Return a function of one argument `x`, of the kind that the face decorates."""
+
     def plain(x: int) -> int:
         return x
 
     async def coroutine(x: int) -> int:
         return x
 
-    function: Any = plain if face == "sync" else coroutine
+    return plain if face == "sync" else coroutine
+
+
+@FLOWS
+@pytest.mark.parametrize("name", ["job:{id}", "{x}{id.name}", "{id[0]}", "{}", "{0}"])
+def test_a_field_that_the_function_does_not_take_is_refused(
+    name: str, connect: Connect, proxy: WireProxy, face: str
+) -> None:
     with pytest.raises(ValueError, match=r"which <function .* does not take"):
-        connect(proxy.url).locked(name)(function)
+        connect(proxy.url).locked(name)(taking_x(face))
 
 
 @FLOWS
@@ -298,15 +303,8 @@ def test_bad_options_are_refused_by_name(
 def test_a_name_that_is_no_template_is_refused(
     name: str, connect: Connect, proxy: WireProxy, face: str
 ) -> None:
-    def plain(x: int) -> int:
-        return x
-
-    async def coroutine(x: int) -> int:
-        return x
-
-    function: Any = plain if face == "sync" else coroutine
     with pytest.raises(ValueError, match=r".+"):
-        connect(proxy.url).locked(name)(function)
+        connect(proxy.url).locked(name)(taking_x(face))
 
 
 @EMBEDDED

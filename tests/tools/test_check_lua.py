@@ -78,6 +78,8 @@ def test_the_scripts_of_octavo_keep_the_contract() -> None:
         ("for at = 2", "queue = queue .. 'x'\nfor at = 2", "queue is not a declared key"),
         ("KEYS[1], done)", "KEYS[1], limit)", "limit is not a declared key"),
         ("'ENCODING', queue", "'ENCODING', limit", "limit is not a declared key"),
+        ("'ENCODING', queue", "'ENCODING', limit.own", "limit.own is not a declared key"),
+        ("'ENCODING', queue", "'ENCODING', queue.a.b", "queue.a.b is not a declared key"),
         ("'ENCODING', queue", "'ENCODING'", "no word is not a declared key"),
         ("redis.call('TIME')[1]", "os.time()", "14: os.time: the time is"),
         ("for at = 2", "local call = redis.call\nfor at = 2", "13: redis.call is called where"),
@@ -91,6 +93,10 @@ def test_a_broken_contract_is_named_with_its_line(
     found = complaints(tmp_path, GOOD.replace(good, bad, 1))
 
     assert any(complaint in one for one in found), found
+
+
+def test_a_field_of_a_parameter_is_a_key_as_the_parameter_is(tmp_path: Path) -> None:
+    assert complaints(tmp_path, GOOD, SHARED.replace("ZCARD', key", "ZCARD', key.own")) == []
 
 
 @pytest.mark.parametrize(

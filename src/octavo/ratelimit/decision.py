@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from octavo.errors import RateLimited
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -119,3 +121,9 @@ class Decision(msgspec.Struct, frozen=True):
         from octavo.ratelimit.headers import problem  # noqa: PLC0415 - only for the web
 
         return problem(self, instance)
+
+
+def refusal(subject: object, decision: Decision) -> RateLimited:
+    """Return the error that tells of a denial."""
+    limits = ", ".join(decision.violated) or "the server's absence"
+    return RateLimited(f"{subject!r} is over its limit: {limits}", decision=decision)

@@ -24,6 +24,7 @@ from octavo.engine.checks import Seconds, millis
 from octavo.engine.command import Async, M, Sync
 from octavo.engine.templates import check_function, naming
 from octavo.errors import OctavoError, RateLimited
+from octavo.ratelimit.decision import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -98,8 +99,7 @@ class _Block:
 
     def _passed(self, decision: Decision) -> Decision:
         if not decision:
-            limits = ", ".join(decision.violated) or "the server's absence"
-            raise RateLimited(f"{self._subject!r} is over its limit: {limits}", decision=decision)
+            raise refusal(self._subject, decision)
         self._decision = decision
         return decision
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 import time
 from binascii import hexlify
 from collections.abc import Mapping
@@ -16,13 +15,13 @@ from octavo.engine.breaker import Circuits
 from octavo.engine.checks import Seconds, millis, whole
 from octavo.engine.command import Command, Job, M, Sleep, answer, flow, operation
 from octavo.engine.keys import slot
-from octavo.errors import ConnectionLost, OutOfMemory, RateLimited, Unavailable, WriteRefused
-from octavo.ratelimit.decision import Decision
+from octavo.errors import ConnectionLost, OutOfMemory, Unavailable, WriteRefused
+from octavo.ratelimit.decision import Decision, refusal
 from octavo.ratelimit.layout import Layout, Subject, own_key, text_of
 from octavo.ratelimit.limited import Limited
 from octavo.ratelimit.limits import Ban, Concurrency, Rule
 from octavo.ratelimit.local import LocalLimiter
-from octavo.ratelimit.rules import RuleSet, merged, pack_changes, pack_costs
+from octavo.ratelimit.rules import RuleSet, merged, pack_ban, pack_changes, pack_costs
 from octavo.ratelimit.scripts import BAN, DECIDE, PEEK, RENEW, SETTLE
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class Limiter(Job[M]):
         self._within = None if deadline is None else millis("deadline", deadline) / 1000
         if ban is not None and not isinstance(ban, Ban):
             raise TypeError(f"ban must be a Ban, not {ban!r}")
-        self._ban = _pack_ban(ban)
+        self._ban = b"" if ban is None else pack_ban(ban)
         self._set = RuleSet(rules, (1,) * len(rules)) if rules else None
         self._sets: dict[tuple[tuple[Rule, ...], tuple[int, ...]], RuleSet] = {}
         self._circuits: Circuits = self._common.shared("limits", lambda: Circuits(self._common))
@@ -177,8 +176,7 @@ class Limiter(Job[M]):
         asked = self._asked(subject, cost)
         decision = await self._deciding(asked, "hit", self._wait(wait))
         if not decision:
-            limits = ", ".join(decision.violated) or "the server's absence"
-            raise RateLimited(f"{subject!r} is over its limit: {limits}", decision=decision)
+            raise refusal(subject, decision)
         if decision.delay > 0:
             try:
                 await Sleep(decision.delay)
@@ -308,7 +306,7 @@ class Limiter(Job[M]):
         if type(cost) is int and 0 < cost <= _MOST_COST:
             costs = (cost,) * len(rules)
         elif isinstance(cost, Mapping):
-            named = {key.name if isinstance(key, Rule) else key: n for key, n in cost.items()}
+            named = _by_name(cost)
             if unknown := named.keys() - {rule.name for rule in rules}:
                 raise ValueError(f"cost names {sorted(unknown)!r}, which are no limits here")
             costs = tuple(whole("cost", named.get(rule.name, 1), 1, _MOST_COST) for rule in rules)
@@ -383,9 +381,10 @@ class Limiter(Job[M]):
             self._here.told = False
             if self._circuits.broken:
                 self._circuits.succeeded(told)
-            self._clock.hear(reply[1])
-            if reply[0] < 0:
-                return None
+            if known.quotas:
+                self._clock.hear(reply[1])
+                if reply[0] < 0:
+                    return None
             decision = known.decision(reply, told, charged, id)
             if mode == "hit":
                 return decision
@@ -559,19 +558,6 @@ def _check_rules(rules: Sequence[Rule]) -> dict[str, Rule]:
     return by_name
 
 
-def _pack_ban(ban: Ban | None) -> bytes:
-    if ban is None:
-        return b""
-    after, within, lasts, growth, longest, forget = ban.numbers()
-    return struct.pack(
-        ">I7s7sd7s7s",
-        int(after),
-        *(int(micros).to_bytes(7, "big") for micros in (within, lasts)),
-        growth,
-        *(int(micros).to_bytes(7, "big") for micros in (longest, forget)),
-    )
-
-
 def _of(decision: object) -> Decision:
     if not isinstance(decision, Decision):
         raise TypeError(f"decision must be a Decision, not {decision!r}")
@@ -600,7 +586,7 @@ def _used(receipt: Receipt, actual: Cost | None) -> list[int]:
     if not isinstance(actual, Mapping):
         named = dict.fromkeys((rule.name for rule in rules), actual)
     else:
-        named = {key.name if isinstance(key, Rule) else key: n for key, n in actual.items()}
+        named = _by_name(actual)
     if unknown := named.keys() - {rule.name for rule in rules}:
         raise ValueError(f"actual names {sorted(unknown)!r}, which were not charged")
     return [
@@ -609,6 +595,10 @@ def _used(receipt: Receipt, actual: Cost | None) -> list[int]:
         else whole("actual", named.get(rule.name, units), 0, _MOST_COST)
         for rule, units in zip(rules, charged, strict=True)
     ]
+
+
+def _by_name(costs: Mapping[Any, int]) -> dict[Any, int]:
+    return {key.name if isinstance(key, Rule) else key: units for key, units in costs.items()}
 
 
 def _as_value(error: OctavoError) -> Any:

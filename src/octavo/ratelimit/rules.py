@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from octavo.ratelimit.limits import Quota
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from octavo.ratelimit.limits import Rule
+    from octavo.ratelimit.limits import Ban, Rule
 
 KINDS = ("", "gcra", "fixed", "sliding", "segmented", "log", "quota", "concurrency")
 """The algorithms, by the numbers that the scripts have for them."""
@@ -202,6 +203,13 @@ def _state(  # noqa: PLR0917 - private
 def pack_costs(costs: Sequence[int]) -> bytes:
     """Return costs as the script takes them."""
     return b"".join([cost.to_bytes(5, "big") for cost in costs])
+
+
+def pack_ban(ban: Ban) -> bytes:
+    """Return a policy as the script takes it."""
+    after, within, lasts, growth, longest, forget = ban.numbers()
+    times = [_number(int(micros)) for micros in (within, lasts, longest, forget)]
+    return struct.pack(">I7s7sd7s7s", int(after), *times[:2], growth, *times[2:])
 
 
 def pack_changes(receipt: Receipt, used: Sequence[int]) -> bytes:
