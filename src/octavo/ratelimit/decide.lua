@@ -2,22 +2,72 @@
 -- KEYS[1..] subjects: {base}|{base}:log:{rule}|{base}:leases:{rule} (string list or sorted set)
 -- ARGV[1] rules: packed, as read_rules has it
 -- ARGV[2] costs: five bytes for each rule
--- ARGV[3] mode: hit, peek, or take for as much as fits up to the cost
+-- ARGV[3] mode: hit, peek, or take for as much as fits up to the cost; debts for a hit under GCRA
+--   alone, of one subject that cannot wait and is not banned for it
 -- ARGV[4] wait: microseconds that the caller can wait; negative for any
 -- ARGV[5] ban: the policy, packed; empty for none
 -- ARGV[6] id: names the places taken
+-- ARGV[7] periods: of each quota when its period starts and ends, and when the next one ends
 -- returns {1 or 0, now, delay, how long a ban lasts, cost} and for each rule {1 or 0, remaining,
 --   when the cost fits, when more does, when nothing is used, how to tell its state again}, in
---   microseconds from now, -1 for never; or {-1, now} if the period of a quota is over
+--   microseconds from now, -1 for never; or {-1, now} if the period of a quota is over; or, packed,
+--   1 or 0, now, and the debt of each rule
+local packed, mode = ARGV[1], ARGV[3]
+
+-- What is asked for most: without a function, which would be made anew in every call.
+if mode == 'debts' then
+  local stored, time = redis.call('GET', KEYS[1]), redis.call('TIME')
+  local now, size, count = time[1] * 1e6 + time[2], #packed, string.byte(packed, 2)
+  local format = string.rep('I7', count)
+  local seen, debts, born = 0, nil, 0
+  if stored then
+    if #stored == size + 21 + 7 * count and string.sub(stored, 1, size) == packed then
+      debts = { struct.unpack('>I7I7I7' .. format, stored, size + 1) }
+      seen, born = debts[2], debts[3]
+    end
+  else
+    debts, seen, born = {}, now, now
+  end
+  if debts and seen <= now then
+    local numbers = { struct.unpack('>' .. format .. format .. format, packed, 3) }
+    local costs = { struct.unpack('>' .. string.rep('I5', count), ARGV[2]) }
+    local passed, allowed, ends = now - seen, true, 0
+    local left, charged = {}, {}
+    for i = 1, count do
+      local rate, token = numbers[3 * i - 2], numbers[3 * i - 1]
+      local debt = (debts[i + 3] or 0) - passed * rate
+      if debt < 0 then debt = 0 end
+      left[i] = debt
+      debt = debt + costs[i] * token
+      if debt > numbers[3 * i] then allowed = false end
+      charged[i] = debt
+      -- Up to a microsecond late, which a TTL may be.
+      local over = now + debt / rate + 1
+      if over > ends then ends = over end
+    end
+    if not allowed then
+      return struct.pack('>BI7' .. format, 0, now, unpack(left))
+    end
+    redis.call('SET', KEYS[1], packed .. struct.pack('>I7I7I7' .. format, ends, now, born,
+      unpack(charged)), 'PX', math.ceil((ends - now) / 1e3))
+    return struct.pack('>BI7' .. format, 1, now, unpack(charged))
+  end
+  mode = 'hit'
+end
+
 -- @include meters.lua
-local now, mode, wait = clock(), ARGV[3], tonumber(ARGV[4])
-local rules, costs, times = read_rules(ARGV[1], KEYS), {}, {}
-for _, rule in ipairs(rules) do
-  if rule.kind == QUOTA and (now < rule.start or now >= rule.stop) then return { -1, now } end
+local now, wait = clock(), tonumber(ARGV[4]) or 0
+local rules, costs, times, keys = read_rules(packed, 1), {}, {}, 0
+for i, rule in ipairs(rules) do
+  rule.own, keys = KEYS[rule.own], math.max(keys, rule.key)
+  if rule.kind == QUOTA then
+    rule.start, rule.stop, rule.next = struct.unpack('>I7I7I7', ARGV[7], 21 * i - 20)
+    if now < rule.start or now >= rule.stop then return { -1, now } end
+  end
 end
 
 local others, bans, banned = {}, {}, 0
-for number = 1, rules.keys do
+for number = 1, keys do
   others[number], bans[number] = open(KEYS[number], number, rules, now)
   banned = math.max(banned, bans[number] and bans[number][1] - now or 0)
 end
@@ -67,7 +117,7 @@ for i, rule in ipairs(rules) do
   end
 end
 
-if ARGV[5] ~= '' and banned == 0 and not allowed and mode ~= 'peek' then
+if (ARGV[5] or '') ~= '' and banned == 0 and not allowed and mode ~= 'peek' then
   local after, within, lasts, growth, longest, forget = struct.unpack('>I4I7I7dI7I7', ARGV[5])
   for i, rule in ipairs(rules) do
     local ban = bans[rule.key] or { 0, 0, 0, 0 }

@@ -27,7 +27,7 @@ from octavo.ratelimit.scripts import BAN, DECIDE, PEEK, RENEW, SETTLE
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from octavo.engine.command import Engine
+    from octavo.engine.command import Engine, Word
     from octavo.errors import OctavoError
     from octavo.ratelimit.decision import Receipt
     from octavo.ratelimit.limited import OnLimit, RefundOn
@@ -377,10 +377,14 @@ class Limiter(Job[M]):
         packed = known.ones if costs[0] == 1 and max(costs) == 1 else pack_costs(costs)
         charged = None if mode == "take" else costs
 
-        def read(reply: list[int]) -> Decision | None:
+        fast = known.debts and mode == "hit" and wait == 0 and not self._ban
+
+        def read(reply: Any) -> Decision | None:
             self._here.told = False
             if self._circuits.broken:
                 self._circuits.succeeded(told)
+            if type(reply) is bytes:
+                reply = known.of_debts(reply, costs)
             if known.quotas:
                 self._clock.hear(reply[1])
                 if reply[0] < 0:
@@ -395,14 +399,11 @@ class Limiter(Job[M]):
         def again(decision: Decision | None) -> Command[Decision] | None:
             return None if decision is not None else self._decide(asked, keys, mode, wait)
 
-        words = (
-            known.packed(self._clock.now),
-            packed,
-            mode,
-            str(wait),
-            b"" if mode == "peek" else self._ban,
-            id,
-        )
+        words: tuple[Word, ...] = (known.packed, packed, b"debts")
+        if not fast:
+            ban = b"" if mode == "peek" else self._ban
+            periods = known.periods(self._clock.now) if known.quotas else b""
+            words = (known.packed, packed, mode, str(wait), ban, id, periods)
         script = PEEK if mode == "peek" else DECIDE
         command: Command[Any] = script.run(told, words, read)
         then = again if known.quotas else None
@@ -493,8 +494,9 @@ class Limiter(Job[M]):
         parts: list[Command[Any]] = []
         for receipt, units in zip(receipts, used, strict=True):
             receipt.settled = True
-            rules = receipt.rules.packed(self._clock.now)
-            words = (rules, pack_changes(receipt, units), receipt.id)
+            rules = receipt.rules
+            periods = rules.periods(self._clock.now) if rules.quotas else b""
+            words = (rules.packed, pack_changes(receipt, units), receipt.id, periods)
             parts.append(SETTLE.once(receipt.keys, words, lambda _: True))
         return self._together(parts)
 

@@ -1,9 +1,8 @@
 -- meters.lua: what subjects have used of each rule, and when more of it fits
 
 local GCRA, FIXED, SLIDING, SEGMENTED, LOG, QUOTA, CONCURRENCY = 1, 2, 3, 4, 5, 6, 7
--- Behind a subject's name: of each rule its name, kind and numbers, until when it matters, when it
--- was written, since when it is there, and its state; of a ban, all names are empty.
-local ENTRY, EXACT = '>Bc0BBc0I7I7I7Bc0', 2 ^ 53
+-- Rules whose state is in a list or a sorted set of their own.
+local APART, EXACT, VERSION = { [LOG] = true, [CONCURRENCY] = true }, 2 ^ 53, 1
 
 local function whole(a, b)
   return (a - math.fmod(a, b)) / b
@@ -19,31 +18,33 @@ local function listed(meter, number)
   return number and tonumber(number) - meter.shift
 end
 
-local function define(rule)
-  if rule.kind == QUOTA then
-    rule.limit = struct.unpack('>I7', rule.numbers)
-  elseif rule.kind == GCRA or rule.kind == SLIDING or rule.kind == SEGMENTED then
-    rule.x, rule.y, rule.z = struct.unpack('>I7I7I7', rule.numbers)
-  else
-    rule.limit, rule.window = struct.unpack('>I7I7', rule.numbers)
+-- Rules as they are sent and stored: the version of all this, how many, three numbers of each, then
+-- the rest of each.
+local function read_rules(packed, at)
+  local rules = {}
+  local version, count = string.byte(packed, at, at + 1)
+  if version ~= VERSION then error('limits were stored by another version of octavo') end
+  at = at + 2
+  for i = 1, count do
+    local rule = { shift = 0 }
+    rule.x, rule.y, rule.z, at = struct.unpack('>I7I7I7', packed, at)
+    rules[i] = rule
   end
+  for i = 1, count do
+    local rule = rules[i]
+    rule.kind, rule.flags, rule.key, rule.own, rule.name, at =
+      struct.unpack('>BBBBBc0', packed, at)
+  end
+  return rules, at
 end
 
-local function read_rules(packed, keys)
-  local rules, at = { keys = 0 }, 1
-  while at <= #packed do
-    local rule = { shift = 0 }
-    rule.key, rule.own, rule.kind, rule.flags, rule.name, rule.numbers, at =
-      struct.unpack('>BBBBBc0Bc0', packed, at)
-    rule.own = keys[rule.own]
-    define(rule)
-    if rule.kind == QUOTA then
-      rule.start, rule.stop, rule.next, at = struct.unpack('>I7I7I7', packed, at)
-    end
-    rules.keys = math.max(rules.keys, rule.key)
-    rules[#rules + 1] = rule
+local function pack_rules(rules)
+  local numbers, names = {}, {}
+  for i, rule in ipairs(rules) do
+    numbers[i] = struct.pack('>I7I7I7', rule.x, rule.y, rule.z)
+    names[i] = struct.pack('>BBBBBc0', rule.kind, rule.flags, 1, 0, #rule.name, rule.name)
   end
-  return rules
+  return string.char(VERSION, #rules) .. table.concat(numbers) .. table.concat(names)
 end
 
 -- How many of the log's times are over at a time.
@@ -51,7 +52,7 @@ local function over(meter, at)
   local low, high = 0, redis.call('LLEN', meter.own)
   while low < high do
     local middle = math.floor((low + high) / 2)
-    if listed(meter, redis.call('LINDEX', meter.own, middle)) + meter.window <= at then
+    if listed(meter, redis.call('LINDEX', meter.own, middle)) + meter.y <= at then
       low = middle + 1
     else
       high = middle
@@ -67,7 +68,7 @@ local function age(meter, at)
     meter.b = math.max(0, meter.b - (at - meter.a) * meter.x)
     meter.a = at
   elseif kind == FIXED then
-    if at >= meter.a + meter.window then
+    if at >= meter.a + meter.y then
       meter.a, meter.b = at, 0
     end
   elseif kind == QUOTA then
@@ -121,10 +122,10 @@ local function earliest(meter, cost, now)
     local excess = meter.b + cost * meter.y - meter.z
     return excess > 0 and at + whole_up(excess, meter.x) or at
   end
-  local limit = meter.limit or meter.x
+  local limit = meter.x
   if cost > limit then return nil end
   if kind == FIXED then
-    return meter.b + cost <= limit and at or meter.a + meter.window
+    return meter.b + cost <= limit and at or meter.a + meter.y
   elseif kind == QUOTA then
     if meter.b + cost <= limit then return at end
     return meter.a == meter.start and meter.stop or meter.next
@@ -147,7 +148,7 @@ local function earliest(meter, cost, now)
     return left > meter.z and at or (meter.a + meter.z + 1 - left) * meter.y
   elseif kind == LOG then
     local last = listed(meter, redis.call('LINDEX', meter.own, cost - limit - 1))
-    return last and math.max(at, last + meter.window) or at
+    return last and math.max(at, last + meter.y) or at
   end
   local from = string.format('(%.0f', now + meter.shift)
   local excess = redis.call('ZCOUNT', meter.own, from, '+inf') + cost - limit
@@ -163,16 +164,16 @@ local function left(meter, now)
   if kind == GCRA then
     room = whole(math.max(0, meter.z - meter.b), meter.y)
   elseif kind == FIXED or kind == QUOTA then
-    room = meter.limit - meter.b
+    room = meter.x - meter.b
   elseif kind == SLIDING then
     local ticks = meter.z - whole(now - meter.a, meter.y)
     room = meter.x - meter.b - whole_up(meter.c * ticks, meter.z)
   elseif kind == SEGMENTED then
     room = meter.x - sum(meter.counts, 1)
   elseif kind == LOG then
-    room = meter.limit - redis.call('LLEN', meter.own) + over(meter, now)
+    room = meter.x - redis.call('LLEN', meter.own) + over(meter, now)
   else
-    room = meter.limit
+    room = meter.x
       - redis.call('ZCOUNT', meter.own, string.format('(%.0f', now + meter.shift), '+inf')
   end
   return math.max(0, room)
@@ -184,7 +185,7 @@ local function over_at(meter)
   if kind == GCRA then
     ends = meter.b > 0 and meter.x > 0 and meter.a + whole_up(meter.b, meter.x) or 0
   elseif kind == FIXED then
-    ends = meter.b > 0 and meter.a + meter.window or 0
+    ends = meter.b > 0 and meter.a + meter.y or 0
   elseif kind == QUOTA then
     ends = meter.b > 0 and (meter.a == meter.start and meter.stop or meter.next) or 0
   elseif kind == SLIDING then
@@ -195,7 +196,7 @@ local function over_at(meter)
       if meter.counts[i] > 0 then ends = (meter.a + meter.z + 2 - i) * meter.y end
     end
   elseif kind == LOG then
-    return (listed(meter, redis.call('LINDEX', meter.own, -1)) or -meter.window) + meter.window
+    return (listed(meter, redis.call('LINDEX', meter.own, -1)) or -meter.y) + meter.y
   else
     return listed(meter, redis.call('ZRANGE', meter.own, -1, -1, 'WITHSCORES')[2]) or 0
   end
@@ -218,6 +219,10 @@ local function put_back(meter)
     end
   end
   meter.shift = 0
+end
+
+local function forget(meter)
+  redis.call('DEL', meter.own)
 end
 
 -- Have a cost used at a time; `id` names the places it takes.
@@ -244,7 +249,7 @@ local function charge(meter, cost, at, now, id)
   elseif kind == CONCURRENCY then
     redis.call('ZREMRANGEBYSCORE', meter.own, '-inf', string.format('%.0f', now))
     for i = 1, cost do
-      redis.call('ZADD', meter.own, string.format('%.0f', at + meter.window), id .. ':' .. i)
+      redis.call('ZADD', meter.own, string.format('%.0f', at + meter.y), id .. ':' .. i)
     end
   else
     meter.b = meter.b + cost
@@ -307,7 +312,7 @@ local function carry(meter, old, now)
     return whole(count, before) * new + whole_up(math.fmod(count, before) * new, before)
   end
   local function counted(count)
-    return policy == 0 and count or share(count, meter.limit or meter.x, old.limit or old.x)
+    return policy == 0 and count or share(count, meter.x, old.x)
   end
   meter.a, meter.b, meter.c = old.a, old.b, old.c
   if kind == GCRA then
@@ -335,115 +340,143 @@ local function carry(meter, old, now)
   end
 end
 
-local function unpack_state(meter, state)
+local function read_state(meter, seen, packed, at)
   if meter.kind == SEGMENTED then
-    meter.counts = { struct.unpack('>I7' .. string.rep('I5', meter.z + 1), state) }
-    meter.a = table.remove(meter.counts, 1)
-    meter.counts[#meter.counts] = nil
+    meter.a, at = struct.unpack('>I7', packed, at)
+    meter.counts = { struct.unpack('>' .. string.rep('I5', meter.z + 1), packed, at) }
+    at = table.remove(meter.counts)
+  elseif meter.kind == GCRA then
+    meter.a, meter.b, at = seen, struct.unpack('>I7', packed, at)
   elseif meter.kind == SLIDING then
-    meter.a, meter.b, meter.c = struct.unpack('>I7I7I7', state)
-  elseif #state > 0 then
-    meter.a, meter.b = struct.unpack('>I7I7', state)
+    meter.a, meter.b, meter.c, at = struct.unpack('>I7I7I7', packed, at)
+  elseif not APART[meter.kind] then
+    meter.a, meter.b, at = struct.unpack('>I7I7', packed, at)
   end
+  return at
+end
+
+local function pack_state(meter)
+  if meter.kind == SEGMENTED then
+    return struct.pack('>I7' .. string.rep('I5', meter.z + 1), meter.a, unpack(meter.counts))
+  elseif meter.kind == GCRA then
+    return struct.pack('>I7', meter.b)
+  elseif meter.kind == SLIDING then
+    return struct.pack('>I7I7I7', meter.a, meter.b, meter.c)
+  end
+  return APART[meter.kind] and '' or struct.pack('>I7I7', meter.a, meter.b)
 end
 
 -- Have a meter be what was stored of it; `as_it_is` with the numbers stored.
-local function restore(meter, numbers, seen, born, state, now, as_it_is)
-  local stored = meter
-  if numbers ~= meter.numbers then
-    stored = { kind = meter.kind, start = meter.start, stop = meter.stop, numbers = numbers }
-    define(stored)
-    if as_it_is then
-      meter.was, meter.numbers = { x = meter.x, y = meter.y }, numbers
-      define(meter)
-      stored = meter
-    end
-  end
-  unpack_state(stored, state)
-  local shift = math.max(seen - now, 0)
-  meter.born = born - shift
+local function restore(meter, stored, now, as_it_is)
+  local same = meter.x == stored.x and meter.y == stored.y and meter.z == stored.z
+  local shift = math.max(stored.seen - now, 0)
+  stored.start, stored.stop, stored.own = meter.start, meter.stop, meter.own
   if shift > 0 then
-    meter.dirty, meter.changed = true, true
-    if meter.own then
-      meter.shift = shift
-    elseif meter.kind == SEGMENTED then
-      stored.a = stored.a - whole(seen, stored.y) + whole(now, stored.y)
+    meter.dirty, meter.shift = true, APART[meter.kind] and shift or 0
+    if meter.kind == SEGMENTED then
+      stored.a = stored.a - whole(stored.seen, stored.y) + whole(now, stored.y)
     elseif meter.kind == QUOTA then
-      stored.a = stored.a <= seen and math.min(stored.a, meter.start) or stored.a
-    else
+      stored.a = stored.a <= stored.seen and math.min(stored.a, meter.start) or stored.a
+    elseif not APART[meter.kind] then
       stored.a = stored.a - shift
     end
   end
-  if not meter.own then age(stored, now) end
-  if stored ~= meter then carry(meter, stored, now) end
+  meter.born, meter.known = stored.born - shift, true
+  if not APART[meter.kind] then
+    age(stored, now)
+    if over_at(stored) <= now then return end
+  end
+  if as_it_is and not same then
+    meter.was = { x = meter.x, y = meter.y }
+    meter.x, meter.y, meter.z = stored.x, stored.y, stored.z
+  end
+  if same or as_it_is then
+    meter.a, meter.b, meter.c, meter.counts = stored.a, stored.b, stored.c, stored.counts
+  else
+    carry(meter, stored, now)
+  end
 end
 
--- Read what is stored under a key; return what belongs to none of the rules, and the ban.
+local HEAD, BAN = '>I7I7I7', '>I7I4I7I4'
+
+-- Read what is stored under a key: groups of rules, with when they end, were written and began, and
+-- of each its state. Return what belongs to none of the rules asked for, and the ban: the group
+-- that has none.
 local function open(key, number, rules, now, as_it_is)
-  local others, ban, at = {}, nil, 1
+  local others, ban, at, known, oldest = {}, nil, 1, {}, now
   for _, rule in ipairs(rules) do
-    if rule.key == number then begin(rule, now) end
+    if rule.key == number then
+      begin(rule, now)
+      known[rule.kind .. rule.name] = rule
+    end
   end
   local packed = redis.call('GET', key) or ''
   while at <= #packed do
-    local name, kind, numbers, ends, seen, born, state, behind = struct.unpack(ENTRY, packed, at)
-    local known = false
-    if kind == 0 and ends > now then
-      known, ban = true, { struct.unpack('>I7I4I7I4', state) }
-      ban[1] = ban[1] - math.max(seen - now, 0)
-      ban[3] = ban[3] - math.max(seen - now, 0)
-      ban.ends = ends - math.max(seen - now, 0)
-    else
-      for _, rule in ipairs(rules) do
-        if rule.key == number and rule.kind == kind and rule.name == name and ends > now then
-          known = true
-          rule.stored, rule.ends = string.sub(packed, at, behind - 1), ends
-          restore(rule, numbers, seen, born, state, now, as_it_is)
-        end
+    local group, ends, seen, born
+    group, at = read_rules(packed, at)
+    ends, seen, born, at = struct.unpack(HEAD, packed, at)
+    if #group > 0 then oldest = math.min(oldest, born - math.max(seen - now, 0)) end
+    for _, stored in ipairs(group) do
+      at = read_state(stored, seen, packed, at)
+      stored.ends, stored.seen, stored.born = ends, seen, born
+      local rule = known[stored.kind .. stored.name]
+      if ends > now and rule then
+        restore(rule, stored, now, as_it_is)
+      elseif ends > now then
+        others[#others + 1] = stored
       end
     end
-    if not known and ends > now then
-      others[#others + 1] = string.sub(packed, at, behind - 1)
-      others.ends = math.max(others.ends or 0, ends)
+    if #group == 0 then
+      local shift = math.max(seen - now, 0)
+      ban = { struct.unpack(BAN, packed, at) }
+      at = table.remove(ban)
+      ban[1], ban[3], ban.ends = ban[1] - shift, ban[3] - shift, ends - shift
+      if ban.ends <= now then ban = nil end
     end
-    at = behind
+  end
+  -- There was no reset since then, which is what refunds have to know.
+  for _, rule in pairs(known) do
+    if not rule.known then rule.born = oldest end
   end
   return others, ban
 end
 
 -- Store what belongs under a key, for as long as it matters.
 local function close(key, number, rules, others, ban, now)
-  local ends, pieces = others.ends or 0, others
-  if ban and ban.ends > now then
-    ends = math.max(ends, ban.ends)
-    local state = struct.pack('>I7I4I7I4', ban[1], ban[2], ban[3], ban[4])
-    pieces[#pieces + 1] = struct.pack(ENTRY, 0, '', 0, 0, '', ban.ends, now, now, #state, state)
-  end
+  local last, by_born, groups, pieces = 0, {}, {}, {}
   for _, rule in ipairs(rules) do
-    local last = rule.key == number and over_at(rule) or 0
-    if rule.key == number and not rule.changed then
-      last = rule.ends or 0
-      if last > now then
-        ends = math.max(ends, last)
-        pieces[#pieces + 1] = rule.stored
+    if rule.key == number then
+      local group = by_born[rule.born]
+      if not group then
+        group = { rules = {}, states = {}, ends = 0, born = rule.born }
+        by_born[rule.born], groups[#groups + 1] = group, group
       end
-    elseif last > now then
-      local state = ''
-      if rule.kind == SEGMENTED then
-        state = struct.pack('>I7' .. string.rep('I5', rule.z + 1), rule.a, unpack(rule.counts))
-      elseif rule.kind == SLIDING then
-        state = struct.pack('>I7I7I7', rule.a, rule.b, rule.c)
-      elseif not rule.own then
-        state = struct.pack('>I7I7', rule.a, rule.b)
-      end
-      ends = math.max(ends, last)
-      pieces[#pieces + 1] = struct.pack(ENTRY, #rule.name, rule.name, rule.kind, #rule.numbers,
-        rule.numbers, last, now, rule.born, #state, state)
+      table.insert(group.rules, rule)
+      table.insert(group.states, pack_state(rule))
+      group.ends = math.max(group.ends, over_at(rule))
+      if rule.shift == EXACT then forget(rule) end
     end
   end
-  if ends > now then
+  for _, group in ipairs(groups) do
+    if group.ends > now then
+      last = math.max(last, group.ends)
+      pieces[#pieces + 1] = pack_rules(group.rules)
+        .. struct.pack(HEAD, group.ends, now, group.born) .. table.concat(group.states)
+    end
+  end
+  for _, rule in ipairs(others) do
+    last = math.max(last, rule.ends)
+    pieces[#pieces + 1] = pack_rules({ rule })
+      .. struct.pack(HEAD, rule.ends, rule.seen, rule.born) .. pack_state(rule)
+  end
+  if ban then
+    last = math.max(last, ban.ends)
+    pieces[#pieces + 1] = pack_rules({}) .. struct.pack(HEAD, ban.ends, now, now)
+      .. struct.pack(BAN, ban[1], ban[2], ban[3], ban[4])
+  end
+  if last > now then
     redis.call('SET', key, table.concat(pieces), 'PX',
-      string.format('%.0f', math.ceil((ends - now) / 1e3)))
+      string.format('%.0f', math.ceil((last - now) / 1e3)))
   else
     redis.call('DEL', key)
   end

@@ -21,6 +21,8 @@ KINDS = ("", "gcra", "fixed", "sliding", "segmented", "log", "quota", "concurren
 """The algorithms, by the numbers that the scripts have for them."""
 
 _CARRY = {"as_is": 0, "proportional": 1, "reset": 2}
+_VERSION = 1
+"""Of what the scripts are told and store."""
 _HEAD, _FIELDS = 5, 6
 """Numbers of a reply before those of each rule, and of each rule."""
 
@@ -35,6 +37,8 @@ class RuleSet:
     Attributes:
         rules: the rules.
         ones: what the script is told if each costs 1.
+        packed: what the script is told of them.
+        debts: whether it may be asked for their debts alone.
         takes_places: whether one is a `Concurrency`.
         quotas: whether one is a `Quota`.
     """
@@ -45,24 +49,43 @@ class RuleSet:
         self.ones = pack_costs((1,) * len(self.rules))
         self.takes_places = any(rule.algorithm == "concurrency" for rule in rules)
         own = max(places)
-        self._packed: list[bytes] = []
+        numbers: list[bytes] = []
+        names: list[bytes] = []
         for rule, place in zip(rules, places, strict=True):
             extra = rule.algorithm in ("log", "concurrency")
             own += extra
-            self._packed.append(_pack(rule, place, own if extra else 0))
-        self._whole = b"".join(self._packed)
+            numbers.extend(_number(number) for number in (*rule.numbers(), 0, 0)[:3])
+            names.append(_named(rule, place, own if extra else 0))
+        self.packed = bytes((_VERSION, len(self.rules))) + b"".join(numbers) + b"".join(names)
         self.quotas = any(isinstance(rule, Quota) for rule in rules)
+        self.debts = own == 1 and all(
+            rule.algorithm == "gcra" and rule.limit > 0 and not rule.shadow for rule in rules
+        )
+        self._debts = struct.Struct(f">B{'7s' * (len(self.rules) + 1)}")
 
-    def packed(self, now_us: int) -> bytes:
-        """Return what the script is told of them at about this time."""
-        if not self.quotas:
-            return self._whole
-        pieces: list[bytes] = []
-        for rule, packed in zip(self.rules, self._packed, strict=True):
-            pieces.append(packed)
-            if isinstance(rule, Quota):
-                pieces.extend(_number(at) for at in rule.periods(now_us))
-        return b"".join(pieces)
+    def periods(self, now_us: int) -> bytes:
+        """Return the periods of quotas at about this time, as the script is told of them."""
+        return b"".join(
+            b"".join(_number(at) for at in rule.periods(now_us))
+            if isinstance(rule, Quota)
+            else bytes(21)
+            for rule in self.rules
+        )
+
+    def of_debts(self, reply: bytes, costs: tuple[int, ...]) -> list[int]:
+        """Return the reply that stands for one that only tells the debts."""
+        allowed, *numbers = self._debts.unpack(reply)
+        now, *debts = [int.from_bytes(number, "big") for number in numbers]
+        full = [allowed, now, 0, 0, max(costs)]
+        for rule, debt, cost in zip(self.rules, debts, costs, strict=True):
+            rate, token, cap = rule.numbers()
+            room = max(0, cap - debt) // token
+            excess = 0 if allowed else debt + cost * token - cap
+            wait = -1 if cost > rule.most else max(-(-excess // rate), 0)
+            over = (room + 1) * token + debt - cap
+            refill = -(-over // rate) if room < rule.most else 0
+            full += (int(excess <= 0), room, wait, refill, -(-debt // rate), debt)
+        return full
 
     def decision(
         self,
@@ -222,12 +245,10 @@ def pack_changes(receipt: Receipt, used: Sequence[int]) -> bytes:
     )
 
 
-def _pack(rule: Rule, place: int, own: int) -> bytes:
+def _named(rule: Rule, place: int, own: int) -> bytes:
     name = rule.name.encode()
-    numbers = b"".join([_number(number) for number in rule.numbers()])
     flags = rule.shadow + 2 * _CARRY[rule.carry]
-    kind = KINDS.index(rule.algorithm)
-    return bytes((place, own, kind, flags, len(name))) + name + bytes((len(numbers),)) + numbers
+    return bytes((KINDS.index(rule.algorithm), flags, place, own, len(name))) + name
 
 
 def _number(value: int) -> bytes:

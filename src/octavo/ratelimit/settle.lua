@@ -3,11 +3,18 @@
 -- ARGV[1] rules: packed, as read_rules has it
 -- ARGV[2] changes: for each rule what was charged, what was used, when, and how to tell that state
 -- ARGV[3] id: names the places taken
+-- ARGV[4] periods: of each quota when its period starts and ends, and when the next one ends
 -- returns nothing
 -- @include meters.lua
-local now, rules = clock(), read_rules(ARGV[1], KEYS)
+local now, rules, keys = clock(), read_rules(ARGV[1], 1), 0
 local others, bans = {}, {}
-for number = 1, rules.keys do
+for i, rule in ipairs(rules) do
+  rule.own, keys = KEYS[rule.own], math.max(keys, rule.key)
+  if rule.kind == QUOTA then
+    rule.start, rule.stop, rule.next = struct.unpack('>I7I7I7', ARGV[4], 21 * i - 20)
+  end
+end
+for number = 1, keys do
   others[number], bans[number] = open(KEYS[number], number, rules, now, true)
 end
 for i, rule in ipairs(rules) do
@@ -17,11 +24,11 @@ for i, rule in ipairs(rules) do
     release(rule, used, taken, ARGV[3])
   elseif used > taken then
     charge(rule, used - taken, math.max(now, since(rule)), now, ARGV[3])
-  elseif used < taken and rule.stored and asked >= rule.born then
+  elseif used < taken and rule.known and asked >= rule.born then
     give_back(rule, taken - used, at, mark, now)
   end
 end
-for number = 1, rules.keys do
+for number = 1, keys do
   close(KEYS[number], number, rules, others[number], bans[number], now)
 end
 return false
