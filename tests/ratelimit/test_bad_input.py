@@ -56,7 +56,8 @@ ABOUT: Values = [
     *((bad, TypeError) for bad in ({5: "ada"}, {None: "ada"})),
     *((bad, ValueError) for bad in ({}, {"nobody": "ada"}, {"": "ada"})),
 ]
-DECISIONS: Values = [(bad, TypeError) for bad in (None, True, "ada", 5, {}, Limit("1/s"))]
+NO_DECISIONS: list[Any] = [None, True, "ada", 5, {}, Limit("1/s")]
+DECISIONS: Values = [(bad, TypeError) for bad in NO_DECISIONS]
 
 # How a limiter is made with each argument.
 OPTIONS: dict[str, Values] = {
