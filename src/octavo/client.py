@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         RWLock,
         Semaphore,
     )
-    from octavo.ratelimit import Ban, Limiter, Rule
+    from octavo.ratelimit import Ban, Limiter, Limits, Rule
     from octavo.ratelimit.limiter import OnError
 
     Method = Literal["zlib", "lzma", "zstd", "lz4"]
@@ -275,6 +275,13 @@ class Octavo(Job[M]):
             partition=partition,
             tag=tag,
         )
+
+    @property
+    def limits(self) -> Limits[M]:
+        """What subjects have used, and who is banned. See `octavo.ratelimit.Limits`."""
+        from octavo.ratelimit import Limits  # noqa: PLC0415 - jobs load at first use
+
+        return Limits(self._engine, self._prefix)
 
     if TYPE_CHECKING:
 

@@ -9,6 +9,7 @@ import typer
 import octavo
 from octavo.cli.demo import demo
 from octavo.cli.doctor import doctor
+from octavo.cli.limits import limits
 from octavo.cli.locks import locks
 from octavo.cli.server import server
 
@@ -17,6 +18,7 @@ app.command()(demo)
 app.command()(server)
 app.command()(doctor)
 app.add_typer(locks, name="locks")
+app.add_typer(limits, name="limits")
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer passes it so

@@ -5,12 +5,15 @@ from __future__ import annotations
 from octavo.ratelimit.address import address, client_address
 from octavo.ratelimit.decision import Decision, LimitState, Receipt
 from octavo.ratelimit.guarantees import Guarantee
+from octavo.ratelimit.inspected import BanState, RuleUsage, Usage
+from octavo.ratelimit.inspection import Limits
 from octavo.ratelimit.limited import Limited
 from octavo.ratelimit.limiter import Limiter
 from octavo.ratelimit.limits import Ban, Concurrency, Limit, Quota, Rule
 
 __all__ = [
     "Ban",
+    "BanState",
     "Concurrency",
     "Decision",
     "Guarantee",
@@ -18,9 +21,12 @@ __all__ = [
     "LimitState",
     "Limited",
     "Limiter",
+    "Limits",
     "Quota",
     "Receipt",
     "Rule",
+    "RuleUsage",
+    "Usage",
     "address",
     "client_address",
 ]
