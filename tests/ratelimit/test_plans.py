@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from octavo.ratelimit.limits import Carry
     from tests.fix_servers import Server
 
+# The scripts alone know of plans: the oldest server and the newest are enough.
+pytestmark = pytest.mark.parametrize("server", ["redis-7", "embedded"], indirect=True)
+
 KINDS = (*ALGORITHMS, "quota")
 CARRIES: list[tuple[str, Carry]] = [
     (kind, carry)
