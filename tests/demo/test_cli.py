@@ -74,7 +74,7 @@ def complaint(*arguments: str) -> str:
 
 
 def before_the_page(output: str) -> str:
-    """Cut off the airport's page and what its cache did, which go by the real clock."""
+    """Cut off the airport's page and what its cache and the API did, by the real clock."""
     head, title, _ = output.partition("\nAirport page: ")
     assert title
     return head
@@ -178,6 +178,24 @@ def test_plain_output_ends_with_what_happened_at_the_gates(url: str) -> None:
         r"  fence  the newest is \d{16}, of \w+ at \w{3} \w{2} \d+\n"
         r"  stale  1 refused; the last was \d{16}, of \w+ at \w{3} \w{2} \d+\n",
         gates,
+    )
+
+
+def test_plain_output_ends_with_what_the_api_answered(url: str) -> None:
+    result = CliRunner().invoke(app, ["demo", "--plain", "--speed", "max", "--url", url, *ONE_DAY])
+
+    _, title, api = result.stdout.partition(
+        "\nAPI of the boards (customer, address and route in one check)\n"
+    )
+    assert title
+    assert re.match(
+        r"  free   \d+ of \d+ calls passed, of at most \d+ in \d+\.\d s\n"
+        r"  pro    \d+ of \d+ calls passed, of at most \d+ in \d+\.\d s\n"
+        r"  login  5 of \d+ calls passed, of at most \d+ in \d+\.\d s; banned for \d+ s\n"
+        r'  429    RateLimit-Policy: "plan";q=10;w=60, "ip";q=200;w=1, "route";q=900;w=1\n'
+        r'         RateLimit: "plan";r=0;t=\d, "ip";r=\d+(;t=1)?, "route";r=\d+(;t=1)?\n'
+        r"         Retry-After: \d\n",
+        api,
     )
 
 

@@ -13,9 +13,8 @@ import octavo
 from octavo.demo import terminal
 from octavo.demo.flights import NEW_YORK, load
 from octavo.demo.gates import Gates
-from octavo.demo.pages import AirportPages
-from octavo.demo.replay import Replay
 from octavo.demo.view import Card, Panel, Row, View
+from octavo.demo.week import Week
 
 if TYPE_CHECKING:
     from tests.fix_servers import Servers
@@ -59,7 +58,20 @@ GATES = Card(
         ("stale", "11 refused; the last was 1795420523327498, of N186US at LGA US 10"),
     ],
 )
-CARDS = [PAGE, GATES]
+
+API = Card(
+    "API of the boards",
+    "customer, address and route in one check",
+    [
+        ("free", "24 of 4,300 calls passed, of at most 24 in 86.0 s"),
+        ("pro", "1,533 of 8,600 calls passed, of at most 1,533 in 86.0 s"),
+        ("login", "5 of 4,300 calls passed, of at most 12 in 86.0 s; banned for 514 s"),
+        ("429", 'RateLimit-Policy: "plan";q=10;w=60, "ip";q=200;w=1, "route";q=900;w=1'),
+        ("", 'RateLimit: "plan";r=0;t=6, "ip";r=199;t=1, "route";r=899;t=1'),
+        ("", "Retry-After: 6"),
+    ],
+)
+CARDS = [PAGE, GATES, API]
 
 
 def drawn(width: int, *, encoding: str = "utf-8", panels: list[Panel] = PANELS) -> str:
@@ -109,7 +121,14 @@ def test_a_card_has_its_lines_whole_on_80_columns(card: Card) -> None:
 
 @pytest.mark.parametrize(
     ("width", "height", "cards"),
-    [(80, 24, CARDS), (80, 20, [PAGE]), (80, 13, []), (50, 24, [PAGE]), (50, 20, [])],
+    [
+        (80, 32, CARDS),
+        (80, 24, [PAGE, GATES]),
+        (80, 20, [PAGE]),
+        (80, 13, []),
+        (50, 24, [PAGE]),
+        (50, 20, []),
+    ],
 )
 def test_a_low_terminal_has_fewer_cards(width: int, height: int, cards: list[Card]) -> None:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
@@ -168,8 +187,7 @@ def test_the_last_boards_stay_when_the_replay_is_over(servers: Servers, prefix: 
         Gates(octavo.connect_async(url, prefix=prefix), flights) as gates,
         console.capture() as all_,
     ):
-        replay, pages, view = Replay(db, flights), AirportPages(db, flights), View(flights)
-        terminal.play(replay, pages, gates, view, math.inf, console=console)
+        terminal.play(Week(db, gates, flights), View(flights), math.inf, console=console)
 
     live, _, left = all_.get().rpartition("\x1b[?1049l")
     assert "\x1b[?25h" in live

@@ -1,4 +1,4 @@
-"""`octavo demo`: real flights, ranked live, airport pages, cached, and gates, locked."""
+"""`octavo demo`: real flights, ranked live, with cached pages, locked gates and a limited API."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import typer
 import octavo
 from octavo.demo.flights import NEW_YORK, load
 from octavo.demo.gates import Gates
-from octavo.demo.pages import AirportPages
 from octavo.demo.plain import lines
-from octavo.demo.replay import Replay
 from octavo.demo.view import View
+from octavo.demo.week import Week
 
 __all__ = ["demo"]
 
@@ -83,7 +82,7 @@ def demo(
     """Replay a week of real flights from New York onto live leaderboards.
 
     Passengers ask for the pages of the airports they fly to, which are cached. Aircraft wait for
-    gates, which are locks.
+    gates, which are locks. Clients call an API of the boards, which has limits.
 
     All is kept under the prefix `octavo-demo`, which a new replay clears.
 
@@ -103,25 +102,21 @@ def demo(
     try:
         with connection as db, gates:
             typer.echo(f"{len(flights):,} flights, ranked on {db!r}", err=True)
-            replay, pages = Replay(db, flights), AirportPages(db, flights)
-            replay.clear()
-            pages.clear()
-            gates.clear()
-            _show(replay, pages, gates, View(flights), speed, plain=plain)
+            week = Week(db, gates, flights)
+            week.clear()
+            _show(week, View(flights), speed, plain=plain)
     except (octavo.OctavoError, octavo.BatchError) as error:
         cause = error.exceptions[0] if isinstance(error, octavo.BatchError) else error
         typer.echo(f"octavo demo: {cause}", err=True)
         raise typer.Exit(1) from error
 
 
-def _show(
-    replay: Replay, pages: AirportPages, gates: Gates, view: View, speed: float, *, plain: bool
-) -> None:
+def _show(week: Week, view: View, speed: float, *, plain: bool) -> None:
     """Draw on a terminal; print lines where that was asked for, or where there is none."""
     if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        for line in lines(replay, pages, gates, view, speed):
+        for line in lines(week, view, speed):
             typer.echo(line)
     else:
         from octavo.demo import terminal  # noqa: PLC0415 - the only part that needs rich
 
-        terminal.play(replay, pages, gates, view, speed)
+        terminal.play(week, view, speed)

@@ -1,5 +1,6 @@
-"""The demo: real flights, replayed onto live leaderboards, cached pages, and gates.
+"""The demo: real flights, replayed onto live leaderboards, cached pages, gates, and an API.
 
-`flights` loads them, `replay`, `pages` and `gates` are what a user of octavo would write, `view`
-words what the displays show, `terminal` and `plain` are the displays.
+`flights` loads them, `replay`, `pages`, `gates` and `api` are what a user of octavo would write,
+`week` has them together, `view` words what the displays show, `terminal` and `plain` are the
+displays.
 """

@@ -6,15 +6,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from octavo.demo.replay import moments
-from octavo.demo.view import clock, gates_card, gates_taken, page_card, summary
+from octavo.demo.view import cards, clock, gates_taken, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from octavo.demo.gates import Gates
-    from octavo.demo.pages import AirportPages
-    from octavo.demo.replay import Replay
     from octavo.demo.view import Panel, View
+    from octavo.demo.week import Week
 
 __all__ = ["lines"]
 
@@ -23,31 +21,28 @@ _PAUSE = 10
 _ROWS = 10
 
 
-def lines(
-    replay: Replay, pages: AirportPages, gates: Gates, view: View, speed: float
-) -> Iterator[str]:
+def lines(week: Week, view: View, speed: float) -> Iterator[str]:
     """Play, and yield who leads every six simulated hours or ten real seconds, then the boards.
 
-    At the same speed the same flights give the same lines, however long it takes; but for the
-    airport's page at the end, what its cache has done, and the fences, which go by the real clock.
+    At the same speed the same flights give the same lines, however long it takes; but for what goes
+    by the real clock: the airport's page at the end, what its cache has done, the fences, and the
+    limits of the API.
     """
+    replay = week.replay
     step = timedelta(seconds=min(_STEP, speed * _PAUSE))
     panels: list[Panel] = []
     yield "time | busiest route | most punctual carrier | most delayed aircraft | gates"
     for moment in moments(replay.first, replay.last, step, speed):
-        replay.advance(moment)
-        pages.advance(moment)
-        pages.serve()
-        gates.advance(moment)
+        week.advance(moment)
         panels = view.panels(replay.standings(_ROWS + 1), _ROWS)
-        yield " | ".join([clock(moment), *map(_leader, panels), gates_taken(gates.use)])
+        yield " | ".join([clock(moment), *map(_leader, panels), gates_taken(week.gates.use)])
     for panel in panels:
         yield ""
         yield f"{panel.title} ({panel.unit})"
         width = max((len(row.name) for row in panel.rows), default=0)
         for row in panel.rows:
             yield f"{row.rank:>4}  {row.name:<{width}}  {row.score:>14}"
-    for card in page_card(pages.get(pages.busiest), pages.usage()), gates_card(gates.use):
+    for card in cards(week):
         yield ""
         yield f"{card.title} ({card.subtitle})"
         for label, text in card.lines:

@@ -14,15 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from octavo.demo.replay import moments
-from octavo.demo.view import clock, gates_card, page_card, summary
+from octavo.demo.view import cards, clock, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from octavo.demo.gates import Gates
-    from octavo.demo.pages import AirportPages
-    from octavo.demo.replay import Replay
     from octavo.demo.view import Card, Movement, Panel, View
+    from octavo.demo.week import Week
 
 __all__ = ["play"]
 
@@ -47,34 +45,23 @@ _SIGNS: dict[Movement, str] = {"up": "▲", "down": "▼", "new": "●", "same":
 _ASCII_SIGNS: dict[Movement, str] = {"up": "^", "down": "v", "new": "*", "same": " "}
 
 
-def play(
-    replay: Replay,
-    pages: AirportPages,
-    gates: Gates,
-    view: View,
-    speed: float,
-    *,
-    console: Console | None = None,
-) -> None:
+def play(week: Week, view: View, speed: float, *, console: Console | None = None) -> None:
     """Show boards and cards live; leave the last ones standing, also after an interruption."""
     console = console or Console()
+    replay = week.replay
     step = timedelta(seconds=min(_HURRY, speed / _REFRESHES))
     rate = _Rate()
     screen: RenderableType = ""
     try:
         with Live(console=console, screen=True, auto_refresh=False) as live:
             for moment in moments(replay.first, replay.last, step, speed):
-                replay.advance(moment)
-                pages.advance(moment)
-                pages.serve()
-                gates.advance(moment)
-                page = page_card(pages.get(pages.busiest), pages.usage())
-                cards = cards_that_fit([page, gates_card(gates.use)], console)
-                rows = rows_that_fit(console, cards)
+                week.advance(moment)
+                fitting = cards_that_fit(cards(week), console)
+                rows = rows_that_fit(console, fitting)
                 panels = view.panels(replay.standings(rows + 1), rows)
                 events = rate.update(replay.departures + replay.arrivals)
                 status = f"{summary(replay)}, {events:,.0f} events/s"
-                screen = render(panels, cards, clock(moment), status, console)
+                screen = render(panels, fitting, clock(moment), status, console)
                 live.update(screen, refresh=True)
     finally:
         console.print(screen)

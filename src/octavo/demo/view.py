@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from octavo.demo.flights import NEW_YORK, load_airlines, load_airports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
+    from octavo.demo.api import Calls
     from octavo.demo.flights import Flight
     from octavo.demo.gates import Crew, GateUse, Wait
     from octavo.demo.pages import AirportPage, Usage
     from octavo.demo.replay import Replay, Standings
+    from octavo.demo.week import Week
     from octavo.leaderboards import Entry
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "Panel",
     "Row",
     "View",
+    "api_card",
+    "cards",
     "clock",
     "gates_card",
     "gates_taken",
@@ -58,7 +62,7 @@ class Panel(NamedTuple):
 
 
 class Card(NamedTuple):
-    """What is shown below the boards: an airport's page, or the gates."""
+    """What is shown below the boards: an airport's page, the gates, or the API."""
 
     title: str
     subtitle: str
@@ -158,6 +162,16 @@ def _share(entry: Entry) -> str:
     return f"{share:.1%} ({landed:,.0f})"
 
 
+def cards(week: Week) -> list[Card]:
+    """Return what is shown below the boards, what matters most first."""
+    pages = week.pages
+    return [
+        page_card(pages.get(pages.busiest), pages.usage()),
+        gates_card(week.gates.use),
+        api_card(week.api.calls),
+    ]
+
+
 def page_card(page: AirportPage, usage: Usage) -> Card:
     """Return an airport's page, and what the cache has done for all pages."""
     airport = page.airport
@@ -242,6 +256,25 @@ def _refusals(use: GateUse) -> str:
 
 def _crew(crew: Crew) -> str:
     return f"{crew.fence}, of {crew.stay.aircraft} at {crew.stay.gate}"
+
+
+def api_card(clients: Sequence[Calls]) -> Card:
+    """Return what became of calls of the API, and what one is told that is denied."""
+    denial = next((calls.denial for calls in clients if calls.denial is not None), None)
+    fields = denial.headers() if denial is not None else {}
+    return Card(
+        "API of the boards",
+        "customer, address and route in one check",
+        [(calls.client.name, _calls(calls)) for calls in clients]
+        + [("429" if not i else "", ": ".join(field)) for i, field in enumerate(fields.items())],
+    )
+
+
+def _calls(calls: Calls) -> str:
+    of = f"{calls.made:,} calls passed, of at most {calls.promised:,}"
+    text = f"{calls.passed:,} of {of} in {calls.last - calls.first:.1f} s"
+    banned = calls.denial is not None and calls.denial.banned and calls.denial.retry_after
+    return f"{text}; banned for {banned:.0f} s" if banned else text
 
 
 def clock(moment: datetime) -> str:
