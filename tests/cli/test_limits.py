@@ -181,7 +181,7 @@ def test_a_subject_is_banned_and_pardoned(db: Octavo[Sync], run: Callable[..., l
     ("lasts", "told"),
     [
         ("90", "1.5 min"),
-        ("45s", "45.0 s"),
+        ("0.5s", "0.5 s"),
         ("15m", "15.0 min"),
         ("1.5 h", "1.5 h"),
         ("7d", "7.0 d"),
