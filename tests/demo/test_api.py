@@ -145,8 +145,8 @@ def test_a_card_words_the_calls_and_a_denial() -> None:
         "customer, address and route in one check",
     )
     assert card.lines == [
-        ("free", "1 of 2 calls passed, of at most 11 in 7.0 s"),
-        ("login", "1 of 2 calls passed, of at most 6 in 12.5 s; banned for 600 s"),
+        ("free", "1 of 2 passed; promised: at most 11 in 7.0 s"),
+        ("login", "1 of 2 passed; promised: at most 6 in 12.5 s; banned for 600 s"),
         ("429", 'RateLimit-Policy: "plan";q=10;w=60'),
         ("", 'RateLimit: "plan";r=0;t=6'),
         ("", "Retry-After: 6"),
@@ -157,7 +157,7 @@ def test_a_card_is_fit_to_show_before_anybody_has_called_or_was_denied() -> None
     card = api_card([Calls(client) for client in CLIENTS])
 
     assert [line for _, line in card.lines] == [
-        "0 of 0 calls passed, of at most 10 in 0.0 s",
-        "0 of 0 calls passed, of at most 100 in 0.0 s",
-        "0 of 0 calls passed, of at most 5 in 0.0 s",
+        "0 of 0 passed; promised: at most 10 in 0.0 s",
+        "0 of 0 passed; promised: at most 100 in 0.0 s",
+        "0 of 0 passed; promised: at most 5 in 0.0 s",
     ]

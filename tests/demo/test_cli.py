@@ -189,9 +189,9 @@ def test_plain_output_ends_with_what_the_api_answered(url: str) -> None:
     )
     assert title
     assert re.match(
-        r"  free   \d+ of \d+ calls passed, of at most \d+ in \d+\.\d s\n"
-        r"  pro    \d+ of \d+ calls passed, of at most \d+ in \d+\.\d s\n"
-        r"  login  5 of \d+ calls passed, of at most \d+ in \d+\.\d s; banned for \d+ s\n"
+        r"  free   \d+ of \d+ passed; promised: at most \d+ in \d+\.\d s\n"
+        r"  pro    \d+ of \d+ passed; promised: at most \d+ in \d+\.\d s\n"
+        r"  login  5 of \d+ passed; promised: at most \d+ in \d+\.\d s; banned for \d+ s\n"
         r'  429    RateLimit-Policy: "plan";q=10;w=60, "ip";q=200;w=1, "route";q=900;w=1\n'
         r'         RateLimit: "plan";r=0;t=\d, "ip";r=\d+(;t=1)?, "route";r=\d+(;t=1)?\n'
         r"         Retry-After: \d\n",

@@ -63,9 +63,9 @@ API = Card(
     "API of the boards",
     "customer, address and route in one check",
     [
-        ("free", "24 of 4,300 calls passed, of at most 24 in 86.0 s"),
-        ("pro", "1,533 of 8,600 calls passed, of at most 1,533 in 86.0 s"),
-        ("login", "5 of 4,300 calls passed, of at most 12 in 86.0 s; banned for 514 s"),
+        ("free", "24 of 4,300 passed; promised: at most 24 in 86.0 s"),
+        ("pro", "1,533 of 8,600 passed; promised: at most 1,533 in 86.0 s"),
+        ("login", "5 of 4,300 passed; promised: at most 12 in 86.0 s; banned for 514 s"),
         ("429", 'RateLimit-Policy: "plan";q=10;w=60, "ip";q=200;w=1, "route";q=900;w=1'),
         ("", 'RateLimit: "plan";r=0;t=6, "ip";r=199;t=1, "route";r=899;t=1'),
         ("", "Retry-After: 6"),

@@ -271,8 +271,8 @@ def api_card(clients: Sequence[Calls]) -> Card:
 
 
 def _calls(calls: Calls) -> str:
-    of = f"{calls.made:,} calls passed, of at most {calls.promised:,}"
-    text = f"{calls.passed:,} of {of} in {calls.last - calls.first:.1f} s"
+    promise = f"promised: at most {calls.promised:,} in {calls.last - calls.first:.1f} s"
+    text = f"{calls.passed:,} of {calls.made:,} passed; {promise}"
     banned = calls.denial is not None and calls.denial.banned and calls.denial.retry_after
     return f"{text}; banned for {banned:.0f} s" if banned else text
 
