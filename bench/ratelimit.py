@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     Operation = Callable[[], Any]
 
-COMPARISONS = 5
+COMPARISONS = 4
 """As many as could have 45 seconds between them; the tables take a minute."""
 CALLERS = 100
 NAMES = [f"user:{number:04d}" for number in range(200)]

@@ -70,7 +70,8 @@ def client_costs(url: str, one: One, *, quick: bool) -> Table:
 def _round_trips(url: str, one: One, peer: Peer) -> float:
     with WireProxy(url.removeprefix("redis://").split("/")[0]) as proxy, ExitStack() as stack:
         operation = one(peer, peer.connect(proxy.url, stack))
-        operation()  # connects, and loads its script
+        for _ in BATCH:
+            operation()  # connects, loads its script, and meets every subject
         proxy.reset()
         for _ in repeat(None, COUNTED):
             operation()
