@@ -65,6 +65,9 @@ def test_a_shadow_bans_nobody(db: Octavo[Sync]) -> None:
     shadow = Limit("1/hour", shadow=True)
     limiter = db.limiter("api", shadow, HOUR, ban=Ban(1, 60, 60))
     assert all(limiter.hit("ada") for _ in range(3))
+    denied = limiter.check({shadow: "ada", HOUR: "bob"}, {"rule": 4})
+    assert (denied.banned, limiter.peek("bob").banned) == (True, True)
+    assert limiter.peek("ada").banned is False
     assert limiter.hit("ada").banned
 
 
