@@ -18,10 +18,14 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from octavo.ratelimit import Limit, Quota
+    from octavo.ratelimit import Ban, Limit, Quota
     from octavo.ratelimit.limits import Rule
 
 SECOND = 1_000_000
+
+
+Key = tuple[str, str, str]
+"""What is counted by itself: a subject, and a rule's name and algorithm."""
 
 
 @dataclass
@@ -74,6 +78,7 @@ class Verdict:
     limits: dict[str, State]
     receipts: list[Receipt] = field(default_factory=list)
     settled: bool = False
+    asked: list[Key] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return self.allowed
@@ -89,12 +94,51 @@ def rounded(at: int, units: Fraction) -> Charge:
     return Charge(at, math.ceil(units))
 
 
+@dataclass
+class Banned:
+    """How a subject is kept out: until when, after how many denials since when, for which time."""
+
+    until: int = 0
+    denials: int = 0
+    since: int = 0
+    times: int = 0
+    ends: int = 0
+    seen: int = 0
+
+    def put_back(self, now: int) -> Banned:
+        """Return what it is at a time, which may be before it was seen last."""
+        by = max(0, self.seen - now)
+        return Banned(
+            self.until - by, self.denials, self.since - by, self.times, self.ends - by, self.seen
+        )
+
+    def deny(self, now: int, policy: Ban) -> None:
+        """Take note of a denial."""
+        after, within, lasts, growth, longest, forget = policy.numbers()
+        if now - self.since >= within:
+            self.denials, self.since = 0, now
+        self.denials += 1
+        self.ends = max(self.ends, self.since + int(within))
+        if self.denials >= after:
+            self.until = now + math.floor(min(lasts * growth**self.times, longest))
+            self.denials, self.times, self.ends = 0, self.times + 1, self.until + int(forget)
+
+
 class Use:
-    """What one rule has counted of one subject."""
+    """What one rule has counted of one subject.
+
+    Attributes:
+        rule: its numbers count.
+        charges: what was used.
+        seen: when it was stored last.
+        changed: whether it is to be stored, because the clock was put back or the numbers differ.
+    """
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.charges: list[Charge] = []
+        self.seen = 0
+        self.changed = False
 
     # What the kinds differ in
 
@@ -153,10 +197,15 @@ class Use:
         self.charges.append(charge)
         return charge
 
-    def shift(self, by: int) -> None:
-        """Let all have happened that much earlier."""
-        for charge in self.charges:
-            charge.at -= by
+    def put_back(self, now: int) -> Use:
+        """Return what it is to a clock that was put back: all was that much earlier."""
+        use = type(self)(self.rule)
+        use.charges = [Charge(self.moved(charge.at, now), charge.units) for charge in self.charges]
+        return use
+
+    def moved(self, at: int, now: int) -> int:
+        """Return for when something counts once the clock was put back to a time."""
+        return at - self.seen + now
 
 
 class Bucket(Use):
@@ -177,6 +226,8 @@ class Bucket(Use):
         # A queue's unfinished work: of the charges from the i-th on, as if the i-th had found an
         # empty queue, for the i that gives the most.
         rate, token = self.rate
+        if not rate:
+            return Fraction(0)  # nothing passes whatever is owed
         debt = most = 0
         for charge in reversed(self.charges):
             debt += charge.units
@@ -196,7 +247,7 @@ class Bucket(Use):
         at = self.opens(now)
         level = self.level(at)
         if rule.carry == "proportional":
-            level *= Fraction(rule.most, self.rule.most)
+            level *= Fraction(rule.most, self.rule.most or 1)
         if level and rule.carry != "reset":
             use.charges.append(Charge(at, math.ceil(level * use.rate[1])))
         return use
@@ -220,7 +271,7 @@ class Counted(Use):
     def share(self, old: Use) -> Fraction:
         """Return by what each count is to be multiplied."""
         proportional = self.rule.carry == "proportional"
-        return Fraction(self.rule.most, old.rule.most) if proportional else Fraction(1)
+        return Fraction(self.rule.most, old.rule.most or 1) if proportional else Fraction(1)
 
     @property
     def window(self) -> int:
@@ -315,6 +366,10 @@ class Segmented(Counted):
         _, segment, segments = self.rule.numbers()
         return segment, segments
 
+    def moved(self, at: int, now: int) -> int:
+        segment, _ = self.segments
+        return at + (now // segment - self.seen // segment) * segment
+
     def newest(self) -> int:
         return max((charge.at // self.segments[0] for charge in self.charges), default=0)
 
@@ -384,6 +439,10 @@ class Calendar(Counted):
             after = after.replace(day=1)
         return round(first.timestamp()) * SECOND, round(after.timestamp()) * SECOND
 
+    def moved(self, at: int, now: int) -> int:
+        _, end = self.period(now)
+        return min(at, now if at < self.period(self.seen)[1] else end)
+
     def opens(self, now: int) -> int:
         return max([now, *(self.period(charge.at)[0] for charge in self.charges)])
 
@@ -422,6 +481,9 @@ class Places(Use):
         return use
 
 
+Asked = tuple[Use, str, int]
+"""What a rule has counted of a subject, and what a call costs."""
+
 KINDS: dict[str, type[Use]] = {
     "gcra": Bucket,
     "fixed": Fixed,
@@ -438,73 +500,81 @@ class Model:
 
     Args:
         rules: the limits that its calls are held to, unless they name others.
+        ban: who is kept out for having been denied.
     """
 
-    def __init__(self, *rules: Rule) -> None:
+    def __init__(self, *rules: Rule, ban: Ban | None = None) -> None:
         self.rules = rules
-        self._uses: dict[tuple[str, str, str], Use] = {}
-        self._banned: dict[str, int] = {}
+        self._policy = ban
+        self._uses: dict[Key, Use] = {}
+        self._banned: dict[str, Banned] = {}
 
     # Deciding
 
     def hit(self, now: int, subject: str, cost: int | Mapping[str, int] = 1) -> Verdict:
-        return self.check(now, {rule.name: subject for rule in self.rules}, cost)
+        return self.check(now, self._all_of(subject), cost)
 
     def check(
         self, now: int, subjects: Mapping[str, str], cost: int | Mapping[str, int] = 1
     ) -> Verdict:
         return self._decide(now, self._asked(now, subjects, cost), 0)
 
-    def peek(self, now: int, subject: str, cost: int | Mapping[str, int] = 1) -> Verdict:
-        asked = self._asked(now, {rule.name: subject for rule in self.rules}, cost)
-        return self._decide(now, asked, 0, charge=False)
+    def peek(
+        self, now: int, subject: str | Mapping[str, str], cost: int | Mapping[str, int] = 1
+    ) -> Verdict:
+        subjects = self._all_of(subject) if isinstance(subject, str) else subject
+        return self._decide(now, self._asked(now, subjects, cost), 0, charge=False)
 
     def reserve(
         self, now: int, subject: str, cost: int | Mapping[str, int] = 1, wait: int | None = None
     ) -> Verdict:
-        asked = self._asked(now, {rule.name: subject for rule in self.rules}, cost)
-        return self._decide(now, asked, wait)
+        return self._decide(now, self._asked(now, self._all_of(subject), cost), wait)
 
     def take_up_to(self, now: int, subject: str, units: int) -> Verdict:
-        asked = self._asked(now, {rule.name: subject for rule in self.rules}, 1)
+        asked = self._asked(now, self._all_of(subject), 1)
         left = [use.remaining(now) for use, _, _ in asked if not use.rule.shadow]
         granted = min([units, *left])
         verdict = self._decide(now, [(use, s, max(1, granted)) for use, s, _ in asked], 0)
         verdict.cost = granted if verdict else 0
         return verdict
 
+    def _all_of(self, subject: str) -> dict[str, str]:
+        return {rule.name: subject for rule in self.rules}
+
     def _asked(
         self, now: int, subjects: Mapping[str, str], cost: int | Mapping[str, int]
-    ) -> list[tuple[Use, str, int]]:
+    ) -> list[Asked]:
         costs = cost if not isinstance(cost, int) else dict.fromkeys(subjects, cost)
         by_name = {rule.name: rule for rule in self.rules}
-        rules = [by_name[name] for name in subjects]
         return [
-            (self.use(now, rule, subjects[rule.name]), subjects[rule.name], costs.get(rule.name, 1))
-            for rule in rules
+            (self.use(now, by_name[name], subject), subject, costs.get(name, 1))
+            for name, subject in subjects.items()
         ]
 
     def use(self, now: int, rule: Rule, subject: str) -> Use:
         """Return what a rule has counted of a subject, in its present numbers."""
-        use = self._uses.get((subject, rule.name, rule.algorithm))
+        known = use = self._uses.get((subject, rule.name, rule.algorithm))
+        if use is not None and use.seen > now:
+            use = use.put_back(now)
         if use is None or use.reset(now) <= now:  # what counts no more leaves nothing behind
-            return KINDS[rule.algorithm](rule)
+            new = KINDS[rule.algorithm](rule)
+            new.changed = use is not known
+            return new
         if use.rule.numbers() != rule.numbers():
-            return use.carried(rule, now)
+            use = use.carried(rule, now)
+        use.changed = use is not known
         use.rule = rule
         return use
 
+    def _ban_of(self, now: int, subject: str) -> Banned:
+        ban = self._banned.get(subject, Banned()).put_back(now)
+        return ban if ban.ends > now else Banned()
+
     def _decide(
-        self,
-        now: int,
-        asked: Sequence[tuple[Use, str, int]],
-        wait: int | None,
-        *,
-        charge: bool = True,
+        self, now: int, asked: Sequence[Asked], wait: int | None, *, charge: bool = True
     ) -> Verdict:
-        bans = [
-            self._banned[subject] for _, subject, _ in asked if self._banned.get(subject, 0) > now
-        ]
+        bans = {subject: self._ban_of(now, subject) for _, subject, _ in asked}
+        banned = any(ban.until > now for ban in bans.values())
         latest = math.inf if wait is None else now + wait
         times = [use.earliest(now, cost) for use, _, cost in asked]
         enforcing = [not use.rule.shadow for use, _, _ in asked]
@@ -516,21 +586,44 @@ class Model:
             time is not None and time <= due and (at if counts else due) <= use.bookable(now)
             for time, counts, (use, _, _) in zip(times, enforcing, asked, strict=True)
         ]
-        passes = not bans and all(
-            fits for fits, counts in zip(fitting, enforcing, strict=True) if counts
-        )
+        denying = {
+            subject
+            for (_, subject, _), fits, counts in zip(asked, fitting, enforcing, strict=True)
+            if counts and not fits
+        }
         receipts = []
-        if passes and charge:
+        if charge and not banned and not denying:
             for (use, subject, cost), fits in zip(asked, fitting, strict=True):
                 if fits:
-                    self._uses[subject, use.rule.name, use.rule.algorithm] = use
                     made = use.charge(at, cost)
                     receipts.append(Receipt(use, subject, made, cost, at, use.level(at)))
+        if charge:
+            changed = {receipt.subject for receipt in receipts}
+            if self._policy and not banned:
+                for subject in denying:
+                    bans[subject].deny(now, self._policy)
+                changed |= denying
+            self._store(now, asked, bans, changed)
         limits = {
             use.rule.name: self._state(use, now, fits, time)
             for (use, _, _), fits, time in zip(asked, fitting, times, strict=True)
         }
-        return self._verdict(limits, passes, bans, now, at, asked, receipts)
+        ends = [ban.until for ban in bans.values() if ban.until > now]
+        passes = not banned and not denying
+        return self._verdict(limits, passes, ends, now, at, asked, receipts)
+
+    def _store(
+        self, now: int, asked: Sequence[Asked], bans: Mapping[str, Banned], changed: set[str]
+    ) -> None:
+        """Keep what is known of subjects of which anything has changed."""
+        late = {subject for subject in bans if self._banned.get(subject, Banned()).seen > now}
+        written = changed | late | {subject for use, subject, _ in asked if use.changed}
+        for subject in written:
+            self._write_ban(now, subject, bans[subject])
+        for use, subject, _ in asked:
+            if subject in written:
+                use.seen, use.changed = now, False
+                self._uses[subject, use.rule.name, use.rule.algorithm] = use
 
     def _state(self, use: Use, now: int, fits: bool, time: int | None) -> State:
         return State(
@@ -551,34 +644,31 @@ class Model:
         bans: list[int],
         now: int,
         at: int,
-        asked: Sequence[tuple[Use, str, int]],
+        asked: Sequence[Asked],
         receipts: list[Receipt],
     ) -> Verdict:
-        enforcing = [state for state in limits.values() if not state.shadow] or list(
-            limits.values()
-        )
-        denying = [state for state in enforcing if not state.allowed]
+        every = list(limits.values())
+        enforcing = [state for state in every if not state.shadow] or every
+        denying = [state for state in enforcing if not (state.allowed or state.shadow)]
         if passes or not denying:
             binding = min(enforcing, key=lambda state: state.remaining)
         else:
             binding = max(denying, key=lambda s: math.inf if s.retry is None else s.retry)
+        retry = binding.retry if denying else 0
         banned = ("ban",) if bans else ()
         return Verdict(
             allowed=passes,
             limit=binding.limit,
             remaining=binding.remaining,
-            retry=0
-            if passes
-            else None
-            if binding.retry is None
-            else max([binding.retry, *(end - now for end in bans)]),
+            retry=None if retry is None else max([retry, *(end - now for end in bans)]),
             reset=binding.reset,
-            violated=() if passes else (*banned, *(s.name for s in denying if not s.shadow)),
+            violated=() if passes else (*banned, *(s.name for s in denying)),
             banned=bool(bans),
             delay=at - now if passes else 0,
             cost=max((cost for _, _, cost in asked), default=1),
             limits=limits,
             receipts=receipts,
+            asked=[(subject, use.rule.name, use.rule.algorithm) for use, subject, _ in asked],
         )
 
     # Changing
@@ -601,6 +691,10 @@ class Model:
                 self._uses[receipt.subject, rule.name, rule.algorithm] = use
             elif receipt.use in self._uses.values():
                 receipt.use.refund(now, receipt, receipt.cost - used)
+        for key in verdict.asked:
+            if key in self._uses:
+                self._uses[key].seen = now
+            self._write_ban(now, key[0], self._ban_of(now, key[0]))
         return True
 
     def renew(self, now: int, verdict: Verdict) -> bool:
@@ -614,18 +708,32 @@ class Model:
             receipt.charge.at = now + receipt.use.rule.numbers()[1]
         return bool(held)
 
+    def is_over(self, now: int, subject: str) -> bool:
+        """Whether something that was known of a subject counts no more."""
+        ban = self._banned.get(subject)
+        return (ban is not None and ban.ends <= now) or any(
+            use.reset(now) <= now for key, use in self._uses.items() if key[0] == subject
+        )
+
     def reset(self, subject: str) -> bool:
         gone = [key for key in self._uses if key[0] == subject]
         for key in gone:
             del self._uses[key]
-        banned = self._banned.pop(subject, None)
-        return bool(gone) or banned is not None
+        return self._banned.pop(subject, None) is not None or bool(gone)
 
-    def ban(self, now: int, subject: str, lasts: int) -> None:
-        self._banned[subject] = now + lasts
+    def ban(self, now: int, subject: str, lasts: int) -> bool:
+        """Keep a subject out; 0 ends it. Return whether it was kept out."""
+        ban = self._ban_of(now, subject)
+        was = ban.until > now
+        if lasts:
+            ban.until = now + lasts
+            ban.ends = max(ban.ends, ban.until)
+        self._write_ban(now, subject, ban if lasts else Banned())
+        return was
 
-    def unban(self, now: int, subject: str) -> bool:
-        return self._banned.pop(subject, 0) > now
+    def _write_ban(self, now: int, subject: str, ban: Banned) -> None:
+        ban.seen = now
+        self._banned[subject] = ban
 
     def change(self, *rules: Rule) -> None:
         """Take other rules from now on."""
