@@ -8,7 +8,7 @@
 
 A header line may go on in the next, indented by three spaces. Each `KEYS[n]` and `ARGV[n]` in the
 body is declared, and each declared one is used. A command's key is a declared key, a name bound
-to one, a parameter or a field of one, so that no key is built in Lua. Nothing tells the time but
+to one, a parameter or a field or element of one, so that no key is built in Lua. Nothing tells the time but
 `redis.call('TIME')`. A file that others include has only the first line, and takes what it needs
 as parameters.
 """
@@ -172,7 +172,7 @@ class Script:
                 yield token.line, f"redis.{token.text} is called where it is named, under that name"
             for key in keys_among(arguments(self.code[i + 2 :])):
                 spelled = "".join(key)
-                field_of = re.fullmatch(r"(\w+)\.\w+", spelled)
+                field_of = re.fullmatch(r"(\w+)(?:\.\w+|\[\w+\])", spelled)
                 known = spelled in names or (field_of is not None and field_of[1] in names)
                 if not is_key_element(key) and not known:
                     yield token.line, f"{spelled or 'no word'} is not a declared key"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         Semaphore,
     )
     from octavo.ratelimit import Ban, Limiter, Limits, Rule
-    from octavo.ratelimit.limiter import OnError
+    from octavo.ratelimit.deciding import OnError
 
     Method = Literal["zlib", "lzma", "zstd", "lz4"]
 
@@ -258,6 +258,9 @@ class Octavo(Job[M]):
         on_error: OnError = "raise",
         deadline: float | timedelta | None = 0.1,
         ban: Ban | None = None,
+        deny_cache: bool = False,
+        prefetch: int = 0,
+        prefetch_for: float | timedelta = 1.0,
         partition: Callable[[str], str] | None = None,
         tag: str | None = None,
     ) -> Limiter[M]:
@@ -272,6 +275,9 @@ class Octavo(Job[M]):
             on_error=on_error,
             deadline=deadline,
             ban=ban,
+            deny_cache=deny_cache,
+            prefetch=prefetch,
+            prefetch_for=prefetch_for,
             partition=partition,
             tag=tag,
         )

@@ -2,62 +2,29 @@
 -- KEYS[1..] subjects: {base}|{base}:log:{rule}|{base}:leases:{rule} (string list or sorted set)
 -- ARGV[1] rules: packed, as read_rules has it
 -- ARGV[2] costs: five bytes for each rule
--- ARGV[3] mode: hit, peek, or take for as much as fits up to the cost; debts for a hit under GCRA
---   alone, of one subject that cannot wait and is not banned for it
+-- ARGV[3] mode: hit, peek, or take for as much as fits, but no less than the cost; debts or counts
+--   for a hit of a lane's
 -- ARGV[4] wait: microseconds that the caller can wait; negative for any
 -- ARGV[5] ban: the policy, packed; empty for none
 -- ARGV[6] id: names the places taken
 -- ARGV[7] periods: of each quota when its period starts and ends, and when the next one ends
+-- ARGV[8] most: units to take at most
+-- ARGV[9..] own: of several subjects, for a lane: the rules of each, packed
 -- returns {1 or 0, now, delay, how long a ban lasts, cost} and for each rule {1 or 0, remaining,
 --   when the cost fits, when more does, when nothing is used, how to tell its state again}, in
 --   microseconds from now, -1 for never; or {-1, now} if the period of a quota is over; or, packed,
---   1 or 0, now, and the debt of each rule
-local packed, mode = ARGV[1], ARGV[3]
-
--- What is asked for most: without a function, which would be made anew in every call.
-if mode == 'debts' then
-  local stored, time = redis.call('GET', KEYS[1]), redis.call('TIME')
-  local now, size, count = time[1] * 1e6 + time[2], #packed, string.byte(packed, 2)
-  local format = string.rep('I7', count)
-  local seen, debts, born = 0, nil, 0
-  if stored then
-    if #stored == size + 21 + 7 * count and string.sub(stored, 1, size) == packed then
-      debts = { struct.unpack('>I7I7I7' .. format, stored, size + 1) }
-      seen, born = debts[2], debts[3]
-    end
-  else
-    debts, seen, born = {}, now, now
-  end
-  if debts and seen <= now then
-    local numbers = { struct.unpack('>' .. format .. format .. format, packed, 3) }
-    local costs = { struct.unpack('>' .. string.rep('I5', count), ARGV[2]) }
-    local passed, allowed, ends = now - seen, true, 0
-    local left, charged = {}, {}
-    for i = 1, count do
-      local rate, token = numbers[3 * i - 2], numbers[3 * i - 1]
-      local debt = (debts[i + 3] or 0) - passed * rate
-      if debt < 0 then debt = 0 end
-      left[i] = debt
-      debt = debt + costs[i] * token
-      if debt > numbers[3 * i] then allowed = false end
-      charged[i] = debt
-      -- Up to a microsecond late, which a TTL may be.
-      local over = now + debt / rate + 1
-      if over > ends then ends = over end
-    end
-    if not allowed then
-      return struct.pack('>BI7' .. format, 0, now, unpack(left))
-    end
-    redis.call('SET', KEYS[1], packed .. struct.pack('>I7I7I7' .. format, ends, now, born,
-      unpack(charged)), 'PX', math.ceil((ends - now) / 1e3))
-    return struct.pack('>BI7' .. format, 1, now, unpack(charged))
-  end
+--   what a lane says
+-- @include lanes.lua
+local mode = ARGV[3]
+if mode == 'debts' or mode == 'counts' then
+  local said = in_short(KEYS, ARGV)
+  if said then return said end
   mode = 'hit'
 end
 
 -- @include meters.lua
 local now, wait = clock(), tonumber(ARGV[4]) or 0
-local rules, costs, times, keys = read_rules(packed, 1), {}, {}, 0
+local rules, costs, times, keys = read_rules(ARGV[1], 1), {}, {}, 0
 for i, rule in ipairs(rules) do
   rule.own, keys = KEYS[rule.own], math.max(keys, rule.key)
   if rule.kind == QUOTA then
@@ -72,16 +39,15 @@ for number = 1, keys do
   banned = math.max(banned, bans[number] and bans[number][1] - now or 0)
 end
 
-local granted = 0
-for i = 1, #rules do
+local granted, most = 0, tonumber(ARGV[8])
+for i, rule in ipairs(rules) do
   costs[i] = struct.unpack('>I5', ARGV[2], 5 * i - 4)
   granted = math.max(granted, costs[i])
+  if mode == 'take' and rule.flags % 2 == 0 then most = math.min(most, left(rule, now)) end
 end
 if mode == 'take' then
-  for _, rule in ipairs(rules) do
-    if rule.flags % 2 == 0 then granted = math.min(granted, left(rule, now)) end
-  end
-  for i = 1, #costs do costs[i] = math.max(granted, 1) end
+  granted = math.max(granted, most)
+  for i = 1, #costs do costs[i] = granted end
 end
 
 local allowed, at, fits = banned == 0, now, {}
@@ -105,10 +71,9 @@ end
 local changed = {}
 for i, rule in ipairs(rules) do
   if mode == 'peek' then break end
-  if rule.dirty then
-    changed[rule.key] = true
-    if rule.own then put_back(rule) end
-  end
+  local ban = bans[rule.key]
+  if rule.dirty or ban and ban.dirty then changed[rule.key] = true end
+  if rule.dirty and rule.own then put_back(rule) end
   if allowed and fits[i] and bookable[i] then
     changed[rule.key] = true
     charge(rule, costs[i], at, now, ARGV[6])

@@ -11,6 +11,7 @@ from octavo.errors import RateLimited
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from octavo.ratelimit.ahead import Lot
     from octavo.ratelimit.rules import RuleSet
 
 Unit = Literal["requests", "concurrent-requests"]
@@ -56,6 +57,7 @@ class Receipt(msgspec.Struct, eq=False):
         marks: what their states are told again by.
         id: names the places taken.
         settled: whether it was used to give something back.
+        lot: what it was handed out of, if that was taken ahead.
     """
 
     keys: tuple[bytes, ...]
@@ -66,6 +68,7 @@ class Receipt(msgspec.Struct, eq=False):
     marks: tuple[int, ...]
     id: bytes
     settled: bool = False
+    lot: Lot | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -107,6 +110,15 @@ class Decision(msgspec.Struct, frozen=True):
     def __bool__(self) -> bool:
         """Whether the call may go ahead."""
         return self.allowed
+
+    def __repr__(self) -> str:
+        """Show what it says, without what it is settled by."""
+        fields = ", ".join(
+            f"{name}={getattr(self, name)!r}"
+            for name in self.__struct_fields__
+            if name != "receipts"
+        )
+        return f"Decision({fields})"
 
     def headers(
         self, *, legacy: bool = False, draft6: bool = False, partition: bytes | None = None

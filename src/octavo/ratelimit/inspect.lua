@@ -17,8 +17,8 @@ for i, found in ipairs(stored) do
   local meter = {
     kind = found.kind, x = found.x, y = found.y, z = found.z, shift = 0,
     own = own[found.kind .. found.name],
-    -- What is stored of a quota is of one period, which ends no later than its group.
-    start = found.a, stop = found.ends, next = found.ends,
+    -- What is stored of a quota is of one period.
+    start = found.a, stop = found.c, next = found.c,
   }
   begin(meter, now)
   restore(meter, found, now)

@@ -16,15 +16,16 @@ from octavo.engine.keys import check_name
 from octavo.engine.scan import literal, scan
 from octavo.engine.script import Script
 from octavo.ratelimit.inspected import BanState, RuleUsage, Usage
-from octavo.ratelimit.layout import Layout, Subject, own_key
+from octavo.ratelimit.layout import APART, Layout, Subject, own_key
 from octavo.ratelimit.rules import KINDS
 from octavo.ratelimit.scripts import BAN
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from octavo.engine.command import Engine
+    from octavo.ratelimit.limits import Rule
 
 INSPECT = Script(Path(__file__).with_name("inspect.lua"), idempotent=True)
 FORGET = Script(Path(__file__).with_name("forget.lua"), idempotent=True)
@@ -35,6 +36,9 @@ _KEY = re.compile(
 )
 _ONCE = re.compile(rb":once:[0-9a-f]{32}$")
 """Behind a key: what remembers the reply of a script."""
+
+_CUT = re.compile(rb"%7E([0-9a-f]{32}\}?$)")
+"""The end of a key, of a subject that reads like one that was cut."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _TOGETHER = 500
@@ -111,7 +115,7 @@ class Limits(Job[M]):
 
         A second round trip is needed if there are logs or places of a `Concurrency`.
         """
-        return _run(FORGET, self._key(limiter, subject, tag)).map(lambda reply: reply[1] > 0)
+        return forget(self._key(limiter, subject, tag), ())
 
     @operation
     def ban(
@@ -126,7 +130,9 @@ class Limits(Job[M]):
         return BAN((self._key(limiter, subject, tag),), (0,), bool)
 
     def _key(self, limiter: str, subject: Subject, tag: str | None) -> bytes:
-        return Layout(self._prefix, check_name("limiter", limiter), tag, None).key(subject)
+        key = Layout(self._prefix, check_name("limiter", limiter), tag, None).key(subject)
+        # A long subject may be told by what is listed of it.
+        return _CUT.sub(rb"~\1", key) if isinstance(subject, str) else key
 
     def _whose(self, key: bytes) -> _Whose | None:
         """Return whose key it is that `Layout` has made, or None for any other key."""
@@ -141,6 +147,21 @@ class Limits(Job[M]):
         if tag is None:
             return _Whose(unquote(name), unquote(subject), None)
         return _Whose(unquote(tagged_name), unquote(tagged_subject), unquote(tag))
+
+
+def forget(key: bytes, known: Iterable[Rule]) -> Command[bool]:
+    """Return the Command that forgets what a subject has used, of whatever rules.
+
+    Args:
+        key: the subject's.
+        known: rules; of others that have a key of their own it takes a second round trip.
+    """
+    own = [
+        (KINDS.index(rule.algorithm), rule.name.encode())
+        for rule in known
+        if rule.algorithm in APART
+    ]
+    return _run(FORGET, key, own).map(lambda reply: reply[1] > 0)
 
 
 class _Whose(NamedTuple):

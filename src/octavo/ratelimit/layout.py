@@ -20,7 +20,7 @@ from octavo.engine.keys import check_name, key_base, name_part
 from octavo.ratelimit.address import address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from octavo.ratelimit.limits import Rule
 
@@ -28,7 +28,8 @@ Subject = str | IPv4Address | IPv6Address
 
 _LONGEST = 128
 _KEPT = 32
-_FIELDS = {"log": b"log", "concurrency": b"leases"}
+APART = {"log": b"log", "concurrency": b"leases"}
+"""The algorithms that have a key besides their subject's, and how it goes on."""
 
 
 class Layout:
@@ -50,7 +51,11 @@ class Layout:
         self._name = check_name("name", name)
         self._partition = partition
         own = f"{prefix}:limit:{{{name_part(name)}:"
-        self._head, self._foot = (own, "}") if tag is None else (self._shared(tag), "")
+        self._head, self._foot = own, "}"
+        if tag is not None:
+            self._head, self._foot = self._shared(tag), ""
+        elif partition is not None:
+            self._foot = ""
 
     def _shared(self, tag: str) -> str:
         return key_base(self._prefix, "limit", self._name, tag) + ":"
@@ -60,6 +65,8 @@ class Layout:
         text = subject if type(subject) is str else text_of(subject)
         if not (text.isascii() and text.isalnum() and len(text) <= _LONGEST):
             text = _plain(text)
+        if not self._foot:  # nothing else tells a subject from what stands behind one
+            text = text.replace(":", "%3A")
         if self._partition is None:
             return f"{self._head}{text}{self._foot}".encode()
         tag = self._partition(str(subject))
@@ -78,11 +85,22 @@ def _plain(text: str) -> str:
     data = text.encode()
     if len(data) > _LONGEST:
         digest = blake2b(data, digest_size=16).hexdigest()
-        text = f"{data[:_KEPT].decode(errors='ignore')}~{digest}"
-    return text.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+        return f"{_escaped(data[:_KEPT].decode(errors='ignore'))}~{digest}"
+    return _escaped(text)
 
 
-def own_key(key: bytes, rule: Rule) -> bytes | None:
-    """Return the key that a rule has besides its subject's, if it does."""
-    field = _FIELDS.get(rule.algorithm)
-    return None if field is None else b"%b:%b:%b" % (key, field, rule.name.encode())
+def _escaped(text: str) -> str:
+    # A tilde stands before a digest.
+    for character in "%{}~":
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
+
+
+def own_key(key: bytes, rule: Rule) -> bytes:
+    """Return the key that a rule has besides its subject's, which is one of `APART`."""
+    return b"%b:%b:%b" % (key, APART[rule.algorithm], rule.name.encode())
+
+
+def own_keys(key: bytes, rules: Iterable[Rule]) -> list[bytes]:
+    """Return the keys that rules have besides their subject's."""
+    return [own_key(key, rule) for rule in rules if rule.algorithm in APART]

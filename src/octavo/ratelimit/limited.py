@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from octavo.engine.command import Engine
+    from octavo.ratelimit.deciding import Cost
     from octavo.ratelimit.decision import Decision
     from octavo.ratelimit.layout import Subject
-    from octavo.ratelimit.limiter import Cost, Limiter
+    from octavo.ratelimit.limiter import Limiter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,7 +94,7 @@ class _Block:
             self._kept(unheard)
 
     def _ask(self) -> Any:
-        if self._wait == 0:
+        if self._wait == 0 and not self._limiter.takes_places:
             return self._limiter.hit(self._subject, self._cost)
         return self._limiter.acquire(self._subject, self._cost, self._wait)
 

@@ -2,60 +2,52 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import os
-import time
 from binascii import hexlify
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, Never, get_args, overload
 
 from msgspec.structs import replace
 
-from octavo.engine.breaker import Circuits
-from octavo.engine.checks import Seconds, millis, whole
-from octavo.engine.command import Command, Job, M, Sleep, answer, flow, operation
-from octavo.engine.keys import slot
-from octavo.errors import ConnectionLost, OutOfMemory, Unavailable, WriteRefused
+from octavo.engine.checks import Seconds, flag, millis, whole
+from octavo.engine.command import (
+    Command,
+    Job,
+    M,
+    Signal,
+    Sleep,
+    Spawn,
+    WaitFor,
+    flow,
+    operation,
+)
+from octavo.errors import OctavoError
+from octavo.ratelimit.ahead import Ahead
+from octavo.ratelimit.deciding import Asked, Cost, Decider, OnError, by_name
 from octavo.ratelimit.decision import Decision, refusal
-from octavo.ratelimit.layout import Layout, Subject, own_key, text_of
+from octavo.ratelimit.denials import Denials
+from octavo.ratelimit.inspection import forget
+from octavo.ratelimit.layout import Layout, Subject, own_key, own_keys
 from octavo.ratelimit.limited import Limited
 from octavo.ratelimit.limits import Ban, Concurrency, Rule
-from octavo.ratelimit.local import LocalLimiter
-from octavo.ratelimit.rules import RuleSet, merged, pack_ban, pack_changes, pack_costs
-from octavo.ratelimit.scripts import BAN, DECIDE, PEEK, RENEW, SETTLE
+from octavo.ratelimit.rules import MOST_COST, RuleSet, pack_ban
+from octavo.ratelimit.scripts import BAN, RENEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from octavo.engine.command import Engine, Word
-    from octavo.errors import OctavoError
+    from octavo.engine.command import Engine
     from octavo.ratelimit.decision import Receipt
     from octavo.ratelimit.limited import OnLimit, RefundOn
 
-log = logging.getLogger("octavo")
-
-# Any, because a mapping is not one of limits to a checker if it is one of a kind of them.
-Cost = int | Mapping[Any, int]
 Subjects = Mapping[Any, Subject]
-OnError = Literal["raise", "open", "closed", "local"]
-Mode = Literal["hit", "peek", "take"]
-
-NO_ANSWER = (ConnectionLost, Unavailable, OutOfMemory, WriteRefused)
-"""The errors that `on_error` decides about."""
-
-_NOTHING: Command[bool] = answer(value=False)
-_MOST_COST = 2**40 - 1
 _MOST_PLACES = 1000
 _MOST_RULES = 64
-_KNOWN_SETS = 1000
-
-
-class Asked(NamedTuple):
-    """What a call asks for: rules, of whom, and for how much."""
-
-    rules: tuple[Rule, ...]
-    subjects: tuple[Subject, ...]
-    costs: tuple[int, ...]
+_POLL = 0.1
+"""Seconds between two questions for a place, while nobody would tell of it."""
 
 
 class Limiter(Job[M]):
@@ -75,6 +67,13 @@ class Limiter(Job[M]):
             has seen ("local").
         deadline: seconds or a timedelta after which there is no answer; None for the client's.
         ban: keeps out, for some time, subjects that were denied too often.
+        deny_cache: remember in this process who was denied twice running, and deny it without a
+            round trip until the call would pass. The server tells of every change before that.
+        prefetch: units to take at once, which `hit` then hands out in this process without a round
+            trip; 0 for none. In any window, all processes together admit at most what the limits
+            promise for one that is longer by `prefetch_for`, and at most `prefetch` per process
+            more than for the window itself. What is left when the client closes is given back.
+        prefetch_for: seconds or a timedelta for which they are handed out.
         partition: gives the hash tag of a subject, such as the name of a tenant.
         tag: the hash tag of all subjects.
     """
@@ -88,28 +87,48 @@ class Limiter(Job[M]):
         on_error: OnError = "raise",
         deadline: Seconds | None = 0.1,
         ban: Ban | None = None,
+        deny_cache: bool = False,
+        prefetch: int = 0,
+        prefetch_for: Seconds = 1.0,
         partition: Callable[[str], str] | None = None,
         tag: str | None = None,
     ) -> None:
         super().__init__(engine)
         self._engine = engine
+        self._name = name
         self._layout = Layout(prefix, name, tag, partition)
         self._rules = _check_rules(rules)
+        self._set = RuleSet(rules, (1,) * len(rules)) if rules else None
         if on_error not in get_args(OnError):
             raise ValueError(f"on_error must be one of {get_args(OnError)}, not {on_error!r}")
-        self._on_error = on_error
-        self._within = None if deadline is None else millis("deadline", deadline) / 1000
         if ban is not None and not isinstance(ban, Ban):
             raise TypeError(f"ban must be a Ban, not {ban!r}")
-        self._ban = b"" if ban is None else pack_ban(ban)
-        self._set = RuleSet(rules, (1,) * len(rules)) if rules else None
-        self._sets: dict[tuple[tuple[Rule, ...], tuple[int, ...]], RuleSet] = {}
-        self._circuits: Circuits = self._common.shared("limits", lambda: Circuits(self._common))
-        self._name = name
-        self._here: _Here = self._common.shared(f"limits of {name}", _Here)
-        self._clock: _Clock = self._common.shared("limits' clock", _Clock)
-        cluster = self._common.topology.target.kind == "cluster"
-        self._scattered = cluster and tag is None
+        common = self._common
+        self._denials: Denials | None = None
+        if flag("deny_cache", deny_cache):
+            self._denials = common.shared("denials of limits", lambda: Denials(common, prefix))
+        self._decider = Decider(
+            common,
+            name,
+            on_error=on_error,
+            within=None if deadline is None else millis("deadline", deadline) / 1000,
+            ban=b"" if ban is None else pack_ban(ban),
+            denials=self._denials,
+            scattered=common.topology.target.kind == "cluster" and tag is None,
+            own=self._set,
+        )
+        self._ahead: Ahead | None = None
+        if whole("prefetch", prefetch, 0, MOST_COST):
+            self._without_places("prefetch")
+            if ban is not None:
+                raise ValueError("prefetch and ban exclude each other: a ban has to be heard of")
+            held = millis("prefetch_for", prefetch_for) / 1000
+            self._ahead = Ahead(common, name, self._decider, prefetch, held)
+
+    @property
+    def takes_places(self) -> bool:
+        """Whether one of the limits is a `Concurrency`."""
+        return self._set is not None and self._set.takes_places
 
     # Questions
 
@@ -121,7 +140,14 @@ class Limiter(Job[M]):
             subject: who calls: a text, or an address; of IPv6 its /64 is counted.
             cost: units; or units by limit or its name, 1 for those not named.
         """
-        return self._deciding(self._asked(subject, cost), "hit", 0)
+        if self._denials is not None and type(cost) is int:
+            denied = self._denials.of_one(self._layout.key(subject), self._set, cost)
+            if denied is not None:
+                return denied
+        asked = self._asked(subject, cost)
+        if self._ahead is not None and not isinstance(cost, Mapping):
+            return self._ahead.hit(asked)
+        return self._decider.decide(asked)
 
     @operation
     def check(self, subjects: Subjects, cost: Cost = 1) -> Command[Decision]:
@@ -131,14 +157,14 @@ class Limiter(Job[M]):
             subjects: who is counted, by limits or names of limits. They need not be the limiter's.
             cost: as for `hit`.
         """
-        return self._deciding(self._asked_of(subjects, cost), "hit", 0)
+        return self._decider.decide(self._asked_of(subjects, cost))
 
     @operation
     def peek(self, subject: Subject | Subjects, cost: Cost = 1) -> Command[Decision]:
         """Return what `hit` or `check` would say, and charge nothing."""
         if isinstance(subject, Mapping):
-            return self._deciding(self._asked_of(subject, cost), "peek", 0)
-        return self._deciding(self._asked(subject, cost), "peek", 0)
+            return self._decider.decide(self._asked_of(subject, cost), "peek")
+        return self._decider.decide(self._asked(subject, cost), "peek")
 
     @operation
     def reserve(
@@ -153,14 +179,15 @@ class Limiter(Job[M]):
             cost: as for `hit`.
             wait: the longest delay, in seconds or a timedelta; None is any.
         """
-        return self._deciding(self._asked(subject, cost), "hit", self._wait(wait))
+        self._without_places("reserve")
+        return self._decider.decide(self._asked(subject, cost), wait=_micros(wait))
 
     @operation
     def take_up_to(self, subject: Subject, n: int) -> Command[Decision]:
         """Charge as many units as there are, up to `n`: the decision's `cost`, 0 if denied."""
-        asked = self._asked(subject, whole("n", n, 1, _MOST_COST))
         self._without_places("take_up_to")
-        return self._deciding(asked, "take", 0)
+        asked = self._asked(subject, 1)
+        return self._decider.decide(asked, "take", most=whole("n", n, 1, MOST_COST))
 
     @flow
     async def acquire(
@@ -168,22 +195,94 @@ class Limiter(Job[M]):
     ) -> Decision:
         """Reserve, and return when it is time. One round trip, first come, first served.
 
-        Interrupted or cancelled while it waits, it gives back what it reserved.
+        Interrupted or cancelled while it waits, it gives back what it reserved. With a
+        `Concurrency`, whose places time alone does not free, it asks again whenever one may be
+        free, in no order: a semaphore has one.
 
         Raises:
             RateLimited: it would not be time within `wait` seconds, or never.
         """
-        asked = self._asked(subject, cost)
-        decision = await self._deciding(asked, "hit", self._wait(wait))
+        asked, wait_us = self._asked(subject, cost), _micros(wait)
+        if self.takes_places:
+            return await self._place(subject, asked, math.inf if wait_us < 0 else wait_us / 1e6)
+        decision = await self._decider.decide(asked, wait=wait_us)
         if not decision:
             raise refusal(subject, decision)
         if decision.delay > 0:
             try:
                 await Sleep(decision.delay)
             except BaseException:
-                await self._taking_back(decision)
+                await self._decider.undo(decision)
                 raise
         return decision
+
+    async def _place(self, subject: Subject, asked: Asked, seconds: float) -> Decision:
+        """Ask until there is a place: when one is released, and when a lease ends."""
+        until = monotonic() + seconds
+        try:
+            while True:
+                decision = await self._ask_and_wait(asked, until)
+                if decision is not None:
+                    break
+        except BaseException:
+            # It may have been granted, and nobody heard of it.
+            await Spawn(self._give_up, asked)
+            raise
+        if not decision:
+            raise refusal(subject, decision)
+        return decision
+
+    async def _ask_and_wait(self, asked: Asked, until: float) -> Decision | None:
+        """Ask for a place; return None once it is time to ask again."""
+        tracker, changed = self._common.tracker, Signal()
+        keys, ticket = own_keys(asked.keys[0], asked.rules), tracker.ticket()
+        for key in keys:
+            tracker.wait_for(key, changed)
+        try:
+            decision = await self._decider.decide(asked, ticket=ticket)
+            left = until - monotonic()
+            if decision or decision.retry_after is None or left <= 0:
+                return decision
+            longest = _POLL if ticket.link is None else math.inf
+            await WaitFor(changed, min(decision.retry_after, longest, left))
+        finally:
+            for key in keys:
+                tracker.wait_no_more(key, changed)
+        return None
+
+    async def _give_up(self, asked: Asked) -> None:
+        places = [
+            _leave(own_key(asked.keys[0], rule), asked.id, cost)
+            for rule, cost in zip(asked.rules, asked.costs, strict=True)
+            if rule.algorithm == "concurrency"
+        ]
+        with suppress(OctavoError, RuntimeError):  # the leases end by themselves
+            await self._decider.together(places)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def limit(
+            self,
+            subject: Subject,
+            *,
+            cost: Cost | Callable[..., Cost] = ...,
+            wait: Seconds | None = ...,
+            on_limit: Literal["raise"] = ...,
+            refund_on: RefundOn = ...,
+            exempt: Callable[..., bool] | None = ...,
+        ) -> Limited[M, Never]: ...
+        @overload
+        def limit(
+            self,
+            subject: Subject,
+            *,
+            cost: Cost | Callable[..., Cost] = ...,
+            wait: Seconds | None = ...,
+            on_limit: Literal["skip"],
+            refund_on: RefundOn = ...,
+            exempt: Callable[..., bool] | None = ...,
+        ) -> Limited[M, None]: ...
 
     def limit(
         self,
@@ -216,7 +315,7 @@ class Limiter(Job[M]):
         Returns:
             Whether it was asked for the first time.
         """
-        return self._settling(_of(decision), None)
+        return self._decider.settle(_of(decision), None)
 
     @operation
     def settle(self, decision: Decision, actual: Cost) -> Command[bool]:
@@ -230,22 +329,15 @@ class Limiter(Job[M]):
             Whether it was asked for the first time.
         """
         if not isinstance(actual, Mapping):
-            whole("actual", actual, 0, _MOST_COST)
-        return self._settling(_of(decision), actual)
+            whole("actual", actual, 0, MOST_COST)
+        return self._decider.settle(_of(decision), actual)
 
     @operation
     def release(self, decision: Decision) -> Command[bool]:
         """Give back the places of every `Concurrency`; return whether any were still held."""
-        parts = [
-            Command(
-                (b"ZREM", key, *(b"%b:%d" % (receipt.id, i + 1) for i in range(cost))),
-                (key,),
-                int,
-                idempotent=True,
-            )
-            for receipt, _, key, cost in _places(_of(decision))
-        ]
-        return self._together(parts)
+        places = _places(_of(decision))
+        parts = [_leave(key, receipt.id, cost) for receipt, _, key, cost in places]
+        return self._decider.together(parts)
 
     @operation
     def renew(self, decision: Decision) -> Command[bool]:
@@ -254,27 +346,31 @@ class Limiter(Job[M]):
             RENEW((key,), (rule.numbers()[1], receipt.id, cost), int)
             for receipt, rule, key, cost in _places(_of(decision))
         ]
-        return self._together(parts)
+        return self._decider.together(parts)
 
     @operation
     def reset(self, subject: Subject) -> Command[bool]:
-        """Forget what a subject has used, and that it is banned; return whether there was any."""
-        key = self._layout.key(subject)
-        own = [name for rule in self._rules.values() if (name := own_key(key, rule)) is not None]
-        return Command(
-            (b"UNLINK", key, *own), (key, *own), bool, idempotent=True, within=self._within
-        )
+        """Forget what a subject has used, and that it is banned; return whether there was any.
+
+        A second round trip is needed if there is a log, or places of a `Concurrency`, of a limit
+        that is not the limiter's.
+        """
+        forgetting = forget(self._layout.key(subject), self._rules.values())
+        return replace(forgetting, within=self._decider.within)
 
     @operation
     def ban(self, subject: Subject, lasts: Seconds = 3600) -> Command[bool]:
         """Deny whatever a subject asks for, for some time; return whether it was banned already."""
-        key = self._layout.key(subject)
-        return BAN((key,), (millis("lasts", lasts) * 1000,), bool)
+        return self._banning(subject, millis("lasts", lasts) * 1000)
 
     @operation
     def unban(self, subject: Subject) -> Command[bool]:
         """End a subject's ban, and forget earlier ones; return whether it was banned."""
-        return BAN((self._layout.key(subject),), (0,), bool)
+        return self._banning(subject, 0)
+
+    def _banning(self, subject: Subject, micros: int) -> Command[bool]:
+        command = BAN((self._layout.key(subject),), (micros,), bool)
+        return replace(command, within=self._decider.within)
 
     # What is asked
 
@@ -282,7 +378,8 @@ class Limiter(Job[M]):
         if self._set is None:
             raise ValueError("this limiter has no limits of its own: use check()")
         rules = self._set.rules
-        return Asked(rules, (subject,), self._costs(rules, cost))
+        key = self._layout.key(subject)
+        return Asked(rules, (key,), self._costs(rules, cost), _id(rules))
 
     def _asked_of(self, subjects: Subjects, cost: Cost) -> Asked:
         if not isinstance(subjects, Mapping):
@@ -291,7 +388,10 @@ class Limiter(Job[M]):
         if not rules:
             raise ValueError("subjects must name at least one limit")
         _check_rules(rules)
-        return Asked(rules, tuple(subjects.values()), self._costs(rules, cost))
+        keys = tuple(map(self._layout.key, subjects.values()))
+        if len(set(keys)) == 1:
+            keys = keys[:1]
+        return Asked(rules, keys, self._costs(rules, cost), _id(rules))
 
     def _rule(self, key: object) -> Rule:
         if isinstance(key, Rule):
@@ -303,248 +403,30 @@ class Limiter(Job[M]):
         return self._rules[key]
 
     def _costs(self, rules: tuple[Rule, ...], cost: Cost) -> tuple[int, ...]:
-        if type(cost) is int and 0 < cost <= _MOST_COST:
-            costs = (cost,) * len(rules)
-        elif isinstance(cost, Mapping):
-            named = _by_name(cost)
+        if type(cost) is int and 0 < cost <= _MOST_PLACES:
+            return (cost,) * len(rules)
+        if isinstance(cost, Mapping):
+            named = by_name(cost)
             if unknown := named.keys() - {rule.name for rule in rules}:
                 raise ValueError(f"cost names {sorted(unknown)!r}, which are no limits here")
-            costs = tuple(whole("cost", named.get(rule.name, 1), 1, _MOST_COST) for rule in rules)
+            costs = tuple(whole("cost", named.get(rule.name, 1), 1, MOST_COST) for rule in rules)
         else:
-            costs = (whole("cost", cost, 1, _MOST_COST),) * len(rules)
+            costs = (whole("cost", cost, 1, MOST_COST),) * len(rules)
         for rule, units in zip(rules, costs, strict=True):
             if units > _MOST_PLACES and rule.algorithm == "concurrency":
                 raise ValueError(f"cost must be at most {_MOST_PLACES} of a Concurrency")
         return costs
 
-    def _wait(self, wait: Seconds | None) -> int:
-        self._without_places("reserve")
-        return -1 if wait is None else millis("wait", wait, least=0) * 1000
-
     def _without_places(self, what: str) -> None:
-        if self._set is not None and self._set.takes_places:
+        if self.takes_places:
             raise ValueError(
                 f"{what} needs limits that time alone refills, which a Concurrency is not; "
                 "a semaphore waits for places"
             )
 
-    # What is sent
-
-    def _deciding(self, asked: Asked, mode: Mode, wait: int) -> Command[Decision]:
-        keys = [self._layout.key(subject) for subject in asked.subjects]
-        if self._scattered and len(keys) > 1 and len({slot(key) for key in keys}) > 1:
-            return self._in_waves(asked, keys, mode)
-        return self._with_policy(self._decide(asked, keys, mode, wait), asked, mode, wait)
-
-    def _with_policy(
-        self, command: Command[Decision], asked: Asked, mode: Mode, wait: int
-    ) -> Command[Decision]:
-        if self._on_error == "raise":
-            return command
-
-        def recover(error: OctavoError) -> Decision:
-            if not isinstance(error, NO_ANSWER):
-                raise error
-            self._circuits.failed(command.all_keys, error)
-            if not self._here.told:
-                self._here.told = True
-                log.warning(
-                    "octavo decides about %r without the server (%s): %s",
-                    self._name,
-                    self._on_error,
-                    error,
-                )
-            return self._without_server(asked, mode, wait)
-
-        if self._circuits.open(command.all_keys):
-            return answer(self._without_server(asked, mode, wait))
-        return replace(command, recover=recover)
-
-    def _decide(
-        self, asked: Asked, keys: Sequence[bytes], mode: Mode, wait: int
-    ) -> Command[Decision]:
-        rules, costs = asked.rules, asked.costs
-        if len(keys) == 1 and self._set is not None and rules is self._set.rules:
-            known, names = self._set, list(keys)
-        else:
-            names = list(dict.fromkeys(keys))
-            known = self._known(rules, tuple(names.index(key) + 1 for key in keys))
-        for rule, place in zip(rules, known.places, strict=True):
-            if (own := own_key(names[place - 1], rule)) is not None:
-                names.append(own)
-        told = tuple(names)
-        id = hexlify(os.urandom(8)) if known.takes_places else b""  # noqa: A001 - as records have it
-        packed = known.ones if costs[0] == 1 and max(costs) == 1 else pack_costs(costs)
-        charged = None if mode == "take" else costs
-
-        fast = known.debts and mode == "hit" and wait == 0 and not self._ban
-
-        def read(reply: Any) -> Decision | None:
-            self._here.told = False
-            if self._circuits.broken:
-                self._circuits.succeeded(told)
-            if type(reply) is bytes:
-                reply = known.of_debts(reply, costs)
-            if known.quotas:
-                self._clock.hear(reply[1])
-                if reply[0] < 0:
-                    return None
-            decision = known.decision(reply, told, charged, id)
-            if mode == "hit":
-                return decision
-            cost = decision.cost if decision.allowed or mode == "peek" else 0
-            receipts = () if mode == "peek" else decision.receipts
-            return replace(decision, cost=cost, receipts=receipts)
-
-        def again(decision: Decision | None) -> Command[Decision] | None:
-            return None if decision is not None else self._decide(asked, keys, mode, wait)
-
-        words: tuple[Word, ...] = (known.packed, packed, b"debts")
-        if not fast:
-            ban = b"" if mode == "peek" else self._ban
-            periods = known.periods(self._clock.now) if known.quotas else b""
-            words = (known.packed, packed, mode, str(wait), ban, id, periods)
-        script = PEEK if mode == "peek" else DECIDE
-        command: Command[Any] = script.run(told, words, read)
-        then = again if known.quotas else None
-        return replace(command, then=then, within=self._within)
-
-    def _known(self, rules: tuple[Rule, ...], places: tuple[int, ...]) -> RuleSet:
-        known = self._sets.get((rules, places))
-        if known is None:
-            if len(self._sets) >= _KNOWN_SETS:
-                self._sets.clear()
-            known = self._sets[rules, places] = RuleSet(rules, places)
-        return known
-
-    def _in_waves(self, asked: Asked, keys: list[bytes], mode: Mode) -> Command[Decision]:
-        """Return the Command that asks each slot for itself."""
-        by_slot: dict[int, list[int]] = {}
-        for i, key in enumerate(keys):
-            by_slot.setdefault(slot(key), []).append(i)
-        parts = tuple(self._part(asked, keys, group, mode) for group in by_slot.values())
-
-        def read(said: list[Decision | OctavoError]) -> Decision | _Undone:
-            decisions = [each for each in said if isinstance(each, Decision)]
-            error = next((each for each in said if not isinstance(each, Decision)), None)
-            if error is None and all(decisions):
-                return merged(decisions)
-            charged = [each for each in decisions if each.receipts]
-            if charged:
-                return _Undone(decisions, charged, error)
-            if error is not None:
-                raise error
-            return merged(decisions)
-
-        def follow(said: Decision | _Undone) -> Command[Any] | None:
-            if isinstance(said, Decision):
-                return None
-            back = tuple(
-                replace(self._settling(each, None), recover=_left) for each in said.charged
-            )
-
-            def told(_: object) -> Decision:
-                if said.error is not None:
-                    raise said.error
-                return merged(said.decisions)
-
-            return self._with_policy(Command((), (), told, parts=back), asked, mode, 0)
-
-        command: Command[Any] = Command((), (), read, parts=parts, then=follow)
-        return self._with_policy(replace(command, within=self._within), asked, mode, 0)
-
-    def _part(self, asked: Asked, keys: list[bytes], group: list[int], mode: Mode) -> Command[Any]:
-        own = Asked(
-            tuple(asked.rules[i] for i in group),
-            tuple(asked.subjects[i] for i in group),
-            tuple(asked.costs[i] for i in group),
-        )
-        part: Any = self._decide(own, [keys[i] for i in group], mode, 0)
-        return replace(part, recover=_as_value)
-
-    def _taking_back(self, decision: Decision) -> Command[bool]:
-        return replace(self._settling(decision, None), recover=_left)
-
-    def _without_server(self, asked: Asked, mode: Mode, wait: int) -> Decision:
-        cost = max(asked.costs)
-        if self._on_error == "local":
-            subjects = [text_of(subject) for subject in asked.subjects]
-            subjects *= len(asked.rules) // len(subjects)
-            return self._here.local.decide(
-                list(zip(asked.rules, subjects, asked.costs, strict=True)),
-                charge=mode != "peek",
-                wait_us=None if wait < 0 else wait,
-                up_to=cost if mode == "take" else None,
-            )
-        rule = min(asked.rules, key=lambda rule: rule.limit)
-        passes = self._on_error == "open"
-        return Decision(
-            passes,
-            rule.limit,
-            rule.limit if passes else 0,
-            0.0 if passes else 1.0,
-            0.0,
-            degraded=True,
-            cost=cost if passes or mode != "take" else 0,
-        )
-
-    def _settling(self, decision: Decision, actual: Cost | None) -> Command[bool]:
-        receipts = [receipt for receipt in decision.receipts if not receipt.settled]
-        used = [_used(receipt, actual) for receipt in receipts]
-        parts: list[Command[Any]] = []
-        for receipt, units in zip(receipts, used, strict=True):
-            receipt.settled = True
-            rules = receipt.rules
-            periods = rules.periods(self._clock.now) if rules.quotas else b""
-            words = (rules.packed, pack_changes(receipt, units), receipt.id, periods)
-            parts.append(SETTLE.once(receipt.keys, words, lambda _: True))
-        return self._together(parts)
-
-    def _together(self, parts: list[Command[int]]) -> Command[bool]:
-        if len(parts) < 2:
-            return replace(parts[0].map(bool), within=self._within) if parts else _NOTHING
-        return Command((), (), all, parts=tuple(parts), within=self._within)
-
     def __repr__(self) -> str:
         rules = ", ".join(map(repr, self._rules.values()))
-        return f"<{type(self).__name__} {rules}>"
-
-
-class _Undone(NamedTuple):
-    """What several slots have said of a call that is not to pass, although some have charged it."""
-
-    decisions: list[Decision]
-    charged: list[Decision]
-    error: OctavoError | None
-
-
-class _Here:
-    """What limiters of one name know while there is no server.
-
-    Attributes:
-        local: decides instead.
-        told: whether it was said that the server is out of reach.
-    """
-
-    def __init__(self) -> None:
-        self.local = LocalLimiter()
-        self.told = False
-
-
-class _Clock:
-    """About what the server's clock says, for the periods of quotas."""
-
-    def __init__(self) -> None:
-        self._ahead = 0
-
-    @property
-    def now(self) -> int:
-        """Microseconds since 1970."""
-        return time.time_ns() // 1000 + self._ahead
-
-    def hear(self, now: int) -> None:
-        """Take note of what it says now."""
-        self._ahead = now - time.time_ns() // 1000
+        return f"<{type(self).__name__} {self._name!r}: {rules}>"
 
 
 def _check_rules(rules: Sequence[Rule]) -> dict[str, Rule]:
@@ -553,11 +435,25 @@ def _check_rules(rules: Sequence[Rule]) -> dict[str, Rule]:
         if not isinstance(rule, Rule):
             raise TypeError(f"limits must be Limit, Concurrency or Quota, not {rule!r}")
         if rule.name in by_name:
-            raise ValueError(f"limits must have names of their own, not {rule.name!r} twice")
+            raise ValueError(
+                f"limits must have names of their own, not {rule.name!r} twice: give one a name="
+            )
         by_name[rule.name] = rule
     if len(by_name) > _MOST_RULES:
         raise ValueError(f"limits must be at most {_MOST_RULES}, not {len(by_name)}")
     return by_name
+
+
+def _id(rules: tuple[Rule, ...]) -> bytes:
+    """Return what names the places that a call takes, if there can be any."""
+    for rule in rules:
+        if rule.algorithm == "concurrency":
+            return hexlify(os.urandom(8))
+    return b""
+
+
+def _micros(wait: Seconds | None) -> int:
+    return -1 if wait is None else millis("wait", wait, least=0) * 1000
 
 
 def _of(decision: object) -> Decision:
@@ -566,47 +462,19 @@ def _of(decision: object) -> Decision:
     return decision
 
 
+def _leave(key: bytes, id: bytes, cost: int) -> Command[int]:  # noqa: A002 - as records have it
+    """Return the Command that gives back places."""
+    places = (b"%b:%d" % (id, i + 1) for i in range(cost))
+    return Command((b"ZREM", key, *places), (key,), int, idempotent=True)
+
+
 def _places(decision: Decision) -> list[tuple[Receipt, Rule, bytes, int]]:
     """Return what tells the places that a call has taken."""
     return [
-        (receipt, rule, key, cost)
+        (receipt, rule, own_key(receipt.keys[place - 1], rule), cost)
         for receipt in decision.receipts
         for rule, place, cost in zip(
             receipt.rules.rules, receipt.rules.places, receipt.costs, strict=True
         )
-        if cost
-        and isinstance(rule, Concurrency)
-        and (key := own_key(receipt.keys[place - 1], rule)) is not None
+        if cost and isinstance(rule, Concurrency)
     ]
-
-
-def _used(receipt: Receipt, actual: Cost | None) -> list[int]:
-    """Return how many units of each rule were used in the end; None is none, and no place."""
-    rules, charged = receipt.rules.rules, receipt.costs
-    if actual is None:
-        return [0] * len(rules)
-    if not isinstance(actual, Mapping):
-        named = dict.fromkeys((rule.name for rule in rules), actual)
-    else:
-        named = _by_name(actual)
-    if unknown := named.keys() - {rule.name for rule in rules}:
-        raise ValueError(f"actual names {sorted(unknown)!r}, which were not charged")
-    return [
-        units
-        if rule.algorithm == "concurrency" or not units  # not charged: it is a shadow
-        else whole("actual", named.get(rule.name, units), 0, _MOST_COST)
-        for rule, units in zip(rules, charged, strict=True)
-    ]
-
-
-def _by_name(costs: Mapping[Any, int]) -> dict[Any, int]:
-    return {key.name if isinstance(key, Rule) else key: units for key, units in costs.items()}
-
-
-def _as_value(error: OctavoError) -> Any:
-    return error
-
-
-def _left(error: OctavoError) -> bool:
-    log.info("octavo could not give back what was charged, which ends by itself: %s", error)
-    return False

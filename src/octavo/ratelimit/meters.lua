@@ -203,9 +203,15 @@ local function over_at(meter)
   return math.max(ends, since(meter))
 end
 
+-- Keep a list or a sorted set for as long as it matters.
+local function keep(meter)
+  redis.call('PEXPIREAT', meter.own, string.format('%.0f', math.ceil(over_at(meter) / 1e3)))
+end
+
 -- Have the numbers of a list or a sorted set be as a clock says that was put back.
 local function put_back(meter)
   if meter.shift == EXACT then return end
+  if meter.shift == 0 then return keep(meter) end
   if meter.kind == LOG then
     local times = redis.call('LRANGE', meter.own, 0, -1)
     redis.call('DEL', meter.own)
@@ -219,6 +225,7 @@ local function put_back(meter)
     end
   end
   meter.shift = 0
+  keep(meter)
 end
 
 local function forget(meter)
@@ -254,9 +261,7 @@ local function charge(meter, cost, at, now, id)
   else
     meter.b = meter.b + cost
   end
-  if kind == LOG or kind == CONCURRENCY then
-    redis.call('PEXPIRE', meter.own, string.format('%.0f', math.ceil((over_at(meter) - now) / 1e3)))
-  end
+  if kind == LOG or kind == CONCURRENCY then keep(meter) end
 end
 
 -- Have what is left of units not be used that were charged at a time; `mark` tells the state then.
@@ -337,6 +342,7 @@ local function carry(meter, old, now)
     meter.b, meter.c = counted(meter.b), counted(meter.c)
   elseif kind == FIXED or kind == QUOTA then
     meter.b = counted(old.b)
+    age(meter, now)
   end
 end
 
@@ -347,7 +353,7 @@ local function read_state(meter, seen, packed, at)
     at = table.remove(meter.counts)
   elseif meter.kind == GCRA then
     meter.a, meter.b, at = seen, struct.unpack('>I7', packed, at)
-  elseif meter.kind == SLIDING then
+  elseif meter.kind == SLIDING or meter.kind == QUOTA then
     meter.a, meter.b, meter.c, at = struct.unpack('>I7I7I7', packed, at)
   elseif not APART[meter.kind] then
     meter.a, meter.b, at = struct.unpack('>I7I7', packed, at)
@@ -360,7 +366,7 @@ local function pack_state(meter)
     return struct.pack('>I7' .. string.rep('I5', meter.z + 1), meter.a, unpack(meter.counts))
   elseif meter.kind == GCRA then
     return struct.pack('>I7', meter.b)
-  elseif meter.kind == SLIDING then
+  elseif meter.kind == SLIDING or meter.kind == QUOTA then
     return struct.pack('>I7I7I7', meter.a, meter.b, meter.c)
   end
   return APART[meter.kind] and '' or struct.pack('>I7I7', meter.a, meter.b)
@@ -370,7 +376,8 @@ end
 local function restore(meter, stored, now, as_it_is)
   local same = meter.x == stored.x and meter.y == stored.y and meter.z == stored.z
   local shift = math.max(stored.seen - now, 0)
-  stored.start, stored.stop, stored.own = meter.start, meter.stop, meter.own
+  stored.start, stored.stop, stored.next = meter.start, meter.stop, meter.next
+  stored.own = meter.own
   if shift > 0 then
     meter.dirty, meter.shift = true, APART[meter.kind] and shift or 0
     if meter.kind == SEGMENTED then
@@ -380,6 +387,10 @@ local function restore(meter, stored, now, as_it_is)
     elseif not APART[meter.kind] then
       stored.a = stored.a - shift
     end
+  end
+  if meter.kind == QUOTA and stored.c > now then
+    -- By another calendar, what counts still counts in the period that is now.
+    stored.a = stored.a > now and meter.stop or meter.start
   end
   meter.born, meter.known = stored.born - shift, true
   if not APART[meter.kind] then
@@ -394,6 +405,7 @@ local function restore(meter, stored, now, as_it_is)
     meter.a, meter.b, meter.c, meter.counts = stored.a, stored.b, stored.c, stored.counts
   else
     carry(meter, stored, now)
+    meter.dirty = true  -- even if the call is denied: its times are told in these numbers
   end
 end
 
@@ -430,7 +442,8 @@ local function open(key, number, rules, now, as_it_is)
       local shift = math.max(seen - now, 0)
       ban = { struct.unpack(BAN, packed, at) }
       at = table.remove(ban)
-      ban[1], ban[3], ban.ends = ban[1] - shift, ban[3] - shift, ends - shift
+      ban[1], ban[3] = math.max(0, ban[1] - shift), math.max(0, ban[3] - shift)
+      ban.ends, ban.dirty = ends - shift, shift > 0
       if ban.ends <= now then ban = nil end
     end
   end
@@ -451,6 +464,8 @@ local function close(key, number, rules, others, ban, now)
         group = { rules = {}, states = {}, ends = 0, born = rule.born }
         by_born[rule.born], groups[#groups + 1] = group, group
       end
+      -- Its end is for who sees it by another calendar, or without one.
+      if rule.kind == QUOTA then rule.c = rule.a == rule.start and rule.stop or rule.next end
       table.insert(group.rules, rule)
       table.insert(group.states, pack_state(rule))
       group.ends = math.max(group.ends, over_at(rule))
@@ -475,8 +490,8 @@ local function close(key, number, rules, others, ban, now)
       .. struct.pack(BAN, ban[1], ban[2], ban[3], ban[4])
   end
   if last > now then
-    redis.call('SET', key, table.concat(pieces), 'PX',
-      string.format('%.0f', math.ceil((last - now) / 1e3)))
+    redis.call('SET', key, table.concat(pieces), 'PXAT',
+      string.format('%.0f', math.ceil(last / 1e3)))
   else
     redis.call('DEL', key)
   end

@@ -13,5 +13,5 @@ end
 for place = 1, tonumber(ARGV[3]) do
   redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[1]), ARGV[2] .. ':' .. place)
 end
-redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000), 'GT')
+redis.call('PEXPIREAT', KEYS[1], math.ceil((now + ARGV[1]) / 1000), 'GT')
 return 1

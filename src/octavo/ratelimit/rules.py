@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from octavo.ratelimit.decision import Decision, LimitState, Receipt
+from octavo.ratelimit.lanes import lane_of
+from octavo.ratelimit.layout import APART, own_key
 from octavo.ratelimit.limits import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from octavo.ratelimit.lanes import Passed
     from octavo.ratelimit.limits import Ban, Rule
 
 KINDS = ("", "gcra", "fixed", "sliding", "segmented", "log", "quota", "concurrency")
 """The algorithms, by the numbers that the scripts have for them."""
 
 _CARRY = {"as_is": 0, "proportional": 1, "reset": 2}
+MOST_COST = 2**40 - 1
+"""What a call can ask for at most: five bytes."""
 _VERSION = 1
 """Of what the scripts are told and store."""
 _HEAD, _FIELDS = 5, 6
@@ -38,7 +43,8 @@ class RuleSet:
         rules: the rules.
         ones: what the script is told if each costs 1.
         packed: what the script is told of them.
-        debts: whether it may be asked for their debts alone.
+        lane: how it may be asked in short; None for not at all.
+        split: what it is told of each subject's, in a lane; nothing of a single one.
         takes_places: whether one is a `Concurrency`.
         quotas: whether one is a `Quota`.
     """
@@ -48,20 +54,33 @@ class RuleSet:
         self.places = tuple(places)
         self.ones = pack_costs((1,) * len(self.rules))
         self.takes_places = any(rule.algorithm == "concurrency" for rule in rules)
+        self._apart: list[tuple[int, Rule]] = []
         own = max(places)
         numbers: list[bytes] = []
         names: list[bytes] = []
         for rule, place in zip(rules, places, strict=True):
-            extra = rule.algorithm in ("log", "concurrency")
-            own += extra
+            extra = rule.algorithm in APART
+            if extra:
+                own += 1
+                self._apart.append((place - 1, rule))
             numbers.extend(_number(number) for number in (*rule.numbers(), 0, 0)[:3])
             names.append(_named(rule, place, own if extra else 0))
         self.packed = bytes((_VERSION, len(self.rules))) + b"".join(numbers) + b"".join(names)
         self.quotas = any(isinstance(rule, Quota) for rule in rules)
-        self.debts = own == 1 and all(
-            rule.algorithm == "gcra" and rule.limit > 0 and not rule.shadow for rule in rules
-        )
-        self._debts = struct.Struct(f">B{'7s' * (len(self.rules) + 1)}")
+        self.lane = lane_of(rules) if self.places == tuple(sorted(places)) else None
+        self.split = self._split() if self.lane is not None and own > 1 else ()
+
+    def _split(self) -> tuple[bytes, ...]:
+        by_place: dict[int, list[Rule]] = {}
+        for rule, place in zip(self.rules, self.places, strict=True):
+            by_place.setdefault(place, []).append(rule)
+        return tuple(RuleSet(rules, (1,) * len(rules)).packed for rules in by_place.values())
+
+    def keys(self, subjects: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Return the keys of the script, given those of the subjects."""
+        if not self._apart:
+            return subjects
+        return (*subjects, *(own_key(subjects[place], rule) for place, rule in self._apart))
 
     def periods(self, now_us: int) -> bytes:
         """Return the periods of quotas at about this time, as the script is told of them."""
@@ -72,20 +91,21 @@ class RuleSet:
             for rule in self.rules
         )
 
-    def of_debts(self, reply: bytes, costs: tuple[int, ...]) -> list[int]:
-        """Return the reply that stands for one that only tells the debts."""
-        allowed, *numbers = self._debts.unpack(reply)
-        now, *debts = [int.from_bytes(number, "big") for number in numbers]
-        full = [allowed, now, 0, 0, max(costs)]
-        for rule, debt, cost in zip(self.rules, debts, costs, strict=True):
-            rate, token, cap = rule.numbers()
-            room = max(0, cap - debt) // token
-            excess = 0 if allowed else debt + cost * token - cap
-            wait = -1 if cost > rule.most else max(-(-excess // rate), 0)
-            over = (room + 1) * token + debt - cap
-            refill = -(-over // rate) if room < rule.most else 0
-            full += (int(excess <= 0), room, wait, refill, -(-debt // rate), debt)
-        return full
+    def told(
+        self, told: Passed, reply: bytes, costs: tuple[int, ...], keys: tuple[bytes, ...]
+    ) -> Decision:
+        """Return what a lane says of a call that is allowed."""
+        return Decision(
+            allowed=True,
+            limit=self.rules[told.binding].limit,
+            remaining=told.remaining,
+            retry_after=0.0,
+            reset_after=told.reset / 1e6,
+            cost=max(costs),
+            at=told.now / 1e6,
+            limits=States(self, reply, costs),
+            receipts=(Receipt(keys, self, costs, told.now, told.now, told.marks, b""),),
+        )
 
     def decision(
         self,
@@ -98,16 +118,16 @@ class RuleSet:
 
         Args:
             reply: of the script.
-            keys: those it was given.
+            keys: those it was given; none if nothing is to be given back later.
             costs: what was charged of each rule, if the call is allowed; None for as much as the
                 script says.
             places: names the places that were taken.
         """
         allowed, now, delay, banned, cost = reply[:_HEAD]
-        states = States(self.rules, reply)
+        states = States(self, reply, ())
         at, denying = self._binding(reply)
         receipts: tuple[Receipt, ...] = ()
-        if allowed:
+        if allowed and keys:
             marks = tuple(reply[_HEAD + 5 :: _FIELDS])
             # A shadow rule was not charged what does not fit.
             fits = reply[_HEAD::_FIELDS]
@@ -116,7 +136,7 @@ class RuleSet:
             receipts = (Receipt(keys, self, charged, now, now + delay, marks, places),)
         retry: float | None = 0.0
         if not allowed:
-            waits = reply[at + 2] if not reply[at] else 0
+            waits = reply[at + 2] if denying else 0
             retry = None if waits < 0 else max(waits, banned) / 1e6
         return Decision(
             allowed=allowed == 1,
@@ -132,6 +152,20 @@ class RuleSet:
             limits=states,
             receipts=receipts,
         )
+
+    def binding(self, reply: list[int]) -> int | None:
+        """Return which rule it is that a denied call has to wait for; None for a ban."""
+        return None if reply[3] else self._binding(reply)[0] // _FIELDS
+
+    def later(self, reply: list[int], micros: int) -> list[int]:
+        """Return what a reply that denies comes to some time later, if nothing else happens."""
+        allowed, now, delay, banned, cost = reply[:_HEAD]
+        full = [allowed, now + micros, delay, max(banned - micros, 0), cost]
+        for at in range(_HEAD, len(reply), _FIELDS):
+            fits, room, *times, mark = reply[at : at + _FIELDS]
+            wait, refill, reset = (time if time < 0 else max(time - micros, 0) for time in times)
+            full += (fits or int(wait == 0), room, wait, refill, reset, mark)
+        return full
 
     def _binding(self, reply: list[int]) -> tuple[int, tuple[str, ...]]:
         """Return where the binding rule's numbers are, and the names of those that deny."""
@@ -150,21 +184,23 @@ class RuleSet:
 class States(Mapping[str, LimitState]):
     """What each rule says, by name: made of the reply when somebody looks."""
 
-    __slots__ = ("_reply", "_rules", "_states")
+    __slots__ = ("_costs", "_known", "_reply", "_states")
 
-    def __init__(self, rules: tuple[Rule, ...], reply: list[int]) -> None:
-        self._rules = rules
+    def __init__(self, known: RuleSet, reply: list[int] | bytes, costs: tuple[int, ...]) -> None:
+        self._known = known
         self._reply = reply
+        self._costs = costs
         self._states: dict[str, LimitState] | None = None
 
     def _made(self) -> dict[str, LimitState]:
         if self._states is None:
-            now = self._reply[1]
+            known, reply = self._known, self._reply
+            if isinstance(reply, bytes):
+                assert known.lane is not None  # noqa: S101 - for checkers
+                reply = known.lane.full(reply, self._costs)
             self._states = {
-                rule.name: _state(rule, now, *self._reply[at : at + 5])
-                for rule, at in zip(
-                    self._rules, range(_HEAD, len(self._reply), _FIELDS), strict=True
-                )
+                rule.name: _state(rule, reply[1], *reply[at : at + 5])
+                for rule, at in zip(known.rules, range(_HEAD, len(reply), _FIELDS), strict=True)
             }
         return self._states
 
@@ -175,16 +211,20 @@ class States(Mapping[str, LimitState]):
         return iter(self._made())
 
     def __len__(self) -> int:
-        return len(self._rules)
+        return len(self._known.rules)
 
     def __repr__(self) -> str:
         return repr(self._made())
 
 
-def merged(decisions: Sequence[Decision]) -> Decision:
+def merged(decisions: Sequence[Decision], names: Sequence[str]) -> Decision:
     """Return what several decisions about the same call come to, which has to pass in each.
 
     If it does not pass, what some of them have charged is taken for given back.
+
+    Args:
+        decisions: about some of its limits each.
+        names: of the limits, in the order of the call.
     """
     denying = [decision for decision in decisions if not decision]
     binding = (
@@ -193,11 +233,12 @@ def merged(decisions: Sequence[Decision]) -> Decision:
         else min(decisions, key=lambda said: said.remaining)
     )
     limits = {name: state for said in decisions for name, state in said.limits.items()}
+    violated = {name for said in denying for name in said.violated}
     return replace(
         binding,
-        violated=tuple(name for said in denying for name in said.violated),
+        violated=tuple(name for name in ("ban", *names) if name in violated),
         banned=any(said.banned for said in denying),
-        limits=limits,
+        limits={name: limits[name] for name in names},
         receipts=() if denying else tuple(each for said in decisions for each in said.receipts),
     )
 
@@ -235,13 +276,13 @@ def pack_ban(ban: Ban) -> bytes:
     return struct.pack(">I7s7sd7s7s", int(after), *times[:2], growth, *times[2:])
 
 
-def pack_changes(receipt: Receipt, used: Sequence[int]) -> bytes:
+def pack_changes(receipt: Receipt, charged: Sequence[int], used: Sequence[int]) -> bytes:
     """Return what the script takes to settle a receipt."""
     return b"".join(
         taken.to_bytes(5, "big")
         + left.to_bytes(5, "big")
         + b"".join([_number(number) for number in (receipt.at, mark, receipt.asked)])
-        for taken, left, mark in zip(receipt.costs, used, receipt.marks, strict=True)
+        for taken, left, mark in zip(charged, used, receipt.marks, strict=True)
     )
 
 

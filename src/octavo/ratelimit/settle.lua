@@ -4,7 +4,7 @@
 -- ARGV[2] changes: for each rule what was charged, what was used, when, and how to tell that state
 -- ARGV[3] id: names the places taken
 -- ARGV[4] periods: of each quota when its period starts and ends, and when the next one ends
--- returns nothing
+-- returns nothing; or {-1, now} if the period of a quota is over
 -- @include meters.lua
 local now, rules, keys = clock(), read_rules(ARGV[1], 1), 0
 local others, bans = {}, {}
@@ -12,6 +12,7 @@ for i, rule in ipairs(rules) do
   rule.own, keys = KEYS[rule.own], math.max(keys, rule.key)
   if rule.kind == QUOTA then
     rule.start, rule.stop, rule.next = struct.unpack('>I7I7I7', ARGV[4], 21 * i - 20)
+    if now < rule.start or now >= rule.stop then return { -1, now } end
   end
 end
 for number = 1, keys do

@@ -1,0 +1,162 @@
+"""Units taken ahead: a process asks for many at once, and hands them out without asking."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from octavo.engine.bounded import Bounded
+from octavo.engine.command import Command, answer, as_it_is
+
+if TYPE_CHECKING:
+    from octavo.engine.command import Common
+    from octavo.ratelimit.deciding import Asked, Decider
+    from octavo.ratelimit.decision import Decision
+    from octavo.ratelimit.limits import Rule
+
+_MOST_LOTS = 10_000
+_ASKING = 1.0
+"""Seconds after which somebody who asks for more is not waited for, if there is no deadline."""
+
+
+class Lot:
+    """Units that the server has granted at once.
+
+    Args:
+        decider: has asked for them.
+        granted: the server's decision.
+        until: until when they may be handed out, by `time.monotonic()`.
+    """
+
+    def __init__(self, decider: Decider, granted: Decision, until: float) -> None:
+        self._decider = decider
+        self._granted = granted
+        self._until = until
+        self._left = granted.cost
+        self._lock = threading.Lock()
+
+    def take(self, cost: int) -> Decision | None:
+        """Let a call pass that was not sent, if there are units for it."""
+        with self._lock:
+            if self._left < cost or monotonic() >= self._until:
+                return None
+            return self._handed_out(cost)
+
+    def first(self, cost: int) -> Decision:
+        """Let the call pass that was sent."""
+        with self._lock:
+            return self._handed_out(cost)
+
+    def put_back(self, units: int) -> None:
+        """Have units that were handed out and not used handed out again."""
+        with self._lock:
+            self._left += units
+
+    def close(self) -> Command[bool] | None:
+        """Hand out nothing any more; return the Command that gives back what is left."""
+        with self._lock:
+            left, self._left, self._until = self._left, 0, 0.0
+        if left == 0:
+            return None
+        return self._decider.undo(self._granted, self._granted.cost - left)
+
+    def _handed_out(self, cost: int) -> Decision:
+        self._left -= cost
+        granted = self._granted
+        (receipt,) = granted.receipts
+        costs = tuple(cost if units else 0 for units in receipt.costs)
+        own = replace(receipt, costs=costs, settled=False, lot=self)
+        return replace(
+            granted, cost=cost, remaining=granted.remaining + self._left, receipts=(own,)
+        )
+
+
+class _Subject:
+    """What a process has of one subject's units.
+
+    Attributes:
+        rules: what they were granted under.
+        lot: the units; None for none.
+        asking: until when somebody is taken to be asking for more, by `time.monotonic()`.
+    """
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+        self.lot: Lot | None = None
+        self.asking = 0.0
+
+
+class Lots:
+    """The lots of a client's limiters of one name, by the keys of their subjects."""
+
+    def __init__(self) -> None:
+        self.by_key: Bounded[bytes, _Subject] = Bounded(_MOST_LOTS)
+
+    def last(self) -> Command[Any] | None:
+        """Return the Command that gives back what was not handed out, when the client closes."""
+        lots = [subject.lot for subject in self.by_key.values() if subject.lot is not None]
+        parts = tuple(back for lot in lots if (back := lot.close()) is not None)
+        return Command((), (), as_it_is, parts=parts) if parts else None
+
+
+class Ahead:
+    """Decides about hits, most of them by what was taken ahead.
+
+    Args:
+        common: of the client.
+        name: of the limiter.
+        decider: asks for more.
+        most: units to ask for at once.
+        seconds: for how long they may be handed out.
+    """
+
+    def __init__(
+        self, common: Common, name: str, decider: Decider, most: int, seconds: float
+    ) -> None:
+        self._common = common
+        self._decider = decider
+        self._most = most
+        self._seconds = seconds
+        self._lots: Lots = common.shared(f"lots of limits of {name}", Lots)
+
+    def hit(self, asked: Asked) -> Command[Decision]:
+        """Return the Command that decides about a hit, of the same cost for each rule."""
+        (key,), cost = asked.keys, asked.costs[0]
+        subject = self._lots.by_key.get(key)
+        if subject is None:
+            subject = _Subject(asked.rules)
+            self._lots.by_key.set(key, subject)
+        elif subject.lot is not None and subject.rules == asked.rules:
+            decision = subject.lot.take(cost)
+            if decision is not None:
+                return answer(decision)
+        if cost > self._most or monotonic() < subject.asking:
+            return self._decider.decide(asked)
+        return self._more(subject, asked, cost)
+
+    def _more(self, subject: _Subject, asked: Asked, cost: int) -> Command[Decision]:
+        """Return the Command that takes more, and gives back what is left of what there was."""
+        now = monotonic()
+        subject.asking = now + (self._decider.within or _ASKING)
+        back = None if subject.lot is None else subject.lot.close()
+
+        def read(said: Decision) -> Decision:
+            subject.asking = 0.0
+            if not said.receipts:
+                return said
+            subject.rules = asked.rules
+            subject.lot = lot = Lot(self._decider, said, now + self._seconds)
+            self._common.at_close(self._lots.last)
+            return lot.first(cost)
+
+        more = self._decider.decide(asked, "ahead", most=self._most).map(read)
+        if back is None:
+            return more
+
+        def last(said: list[Any]) -> Any:
+            return said[-1]
+
+        return Command((), (), last, parts=(back, more), within=self._decider.within)
