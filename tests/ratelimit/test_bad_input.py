@@ -24,6 +24,7 @@ FLOWS = pytest.mark.parametrize("face", ["sync", "async"])
 
 LONE = "\ud800"  # half of a surrogate pair, which no encoding has
 NO_NUMBERS: list[Any] = [True, False, "5", b"5", [5], 1j]
+NO_FLAGS: list[Any] = [None, 0, 1, "yes", "", []]
 NAMES: Values = [
     *(("", ValueError), (LONE, ValueError)),
     *((bad, TypeError) for bad in (None, 5, b"x", ["x"], True)),
@@ -66,6 +67,9 @@ OPTIONS: dict[str, Values] = {
     "on_error": [(bad, ValueError) for bad in (None, "", "ignore", "RAISE", True, 5)],
     "deadline": [(bad, error) for bad, error in SPANS if bad is not None],
     "ban": [(bad, TypeError) for bad in (5, True, "1/s", (1, 60, 60), Limit("1/s"), Ban)],
+    "deny_cache": [(bad, TypeError) for bad in NO_FLAGS],
+    "prefetch": NO_UNITS,
+    "prefetch_for": [*SPANS, (None, TypeError)],
     "partition": [(bad, TypeError) for bad in (5, True, "t")],
     "tag": [(bad, error) for bad, error in NAMES if bad is not None],
 }
@@ -76,7 +80,8 @@ def made(db: Any, option: str, bad: Any) -> Any:
         return db.limiter(bad, Limit("1/hour"))
     if option == "limits":
         return db.limiter("api", Limit("1/hour"), bad)
-    return db.limiter("api", Limit("1/hour"), **{option: bad})
+    also = {"prefetch": 5} if option == "prefetch_for" else {}
+    return db.limiter("api", Limit("1/hour"), **{option: bad}, **also)
 
 
 # For each parameter of each method: a call with the value in its place, and bad values.
@@ -206,6 +211,16 @@ def test_a_call_takes_no_more_places_or_limits_than_a_script_can_bear(
     refuses(lambda bad: db.limiter("api", *bad), "limits", [(many, ValueError)])
     refuses(places.check, "limits", [(dict.fromkeys(many, "ada"), ValueError), (twice, ValueError)])
     assert proxy.accepted == 0
+
+
+def test_units_are_not_taken_ahead_where_the_server_has_to_be_asked(
+    connect: Connect, proxy: WireProxy
+) -> None:
+    db = connect(proxy.url)
+    places = [Concurrency(5), Limit("1/hour")]
+    refuses(lambda n: db.limiter("jobs", *places, prefetch=n), "prefetch", [(5, ValueError)])
+    ban = Ban(1, 60, 60)
+    refuses(lambda n: db.limiter("api", ban=ban, prefetch=n), "prefetch", [(5, ValueError)])
 
 
 @FLOWS

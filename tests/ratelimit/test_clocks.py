@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import octavo
-from octavo.ratelimit import Limit, Quota
+from octavo.ratelimit import Ban, Limit, Quota
 from octavo.testing import faults
 from octavo.testing.servers import Standalone
 from tests.fix_servers import require
@@ -130,6 +130,20 @@ def test_a_quota_is_not_had_again_by_setting_the_clock_back(db: Octavo[Sync], cl
         clock.move(wait(denied))
         assert limiter.hit("ada"), unit
         clock.move(by - wait(denied))
+
+
+def test_a_ban_lasts_as_long_although_the_clock_is_set_back(db: Octavo[Sync], clock: Clock) -> None:
+    limiter = db.limiter("api", Limit("9/hour"), ban=Ban(2, 60, 500))
+    limiter.ban("ada", 500)
+    for _ in range(2):
+        assert not limiter.hit("bob", 10).allowed
+    assert limiter.peek("bob").banned
+    clock.move(-DAY)
+    for subject in ("ada", "bob"):
+        assert 470 < wait(limiter.hit(subject)) <= 500
+    clock.move(500)
+    for subject in ("ada", "bob"):
+        assert limiter.hit(subject)
 
 
 @pytest.mark.parametrize("by", [-DAY, 500.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,19 @@ def test_different_subjects_have_different_keys(one: str, other: str, tag: str |
     assume(one != other)
     layout = Layout("octavo", "api", tag, None)
     assert layout.key(one) != layout.key(other)
+
+
+@EMBEDDED
+@pytest.mark.parametrize("how", ["plain", "tag", "partition"])
+def test_no_subject_has_a_key_of_another_ones(how: str, db: Octavo[Sync]) -> None:
+    options: dict[str, Any] = {"tag": {"tag": "t"}, "partition": {"partition": lambda _: "p"}}
+    limiter = db.limiter("api", LOG, PLACES, **options.get(how, {}))
+    long = "x" * 200
+    digest = blake2b(long.encode(), digest_size=16).hexdigest()
+    looks_like = ["ada:log:log", "ada:leases:concurrency", f"{long[:32]}~{digest}"]
+    looks_like += ["{", "%7B", "}", "%7D", "a:b", "a%3Ab", "%", "%25"]
+    for subject in ("ada", long, *looks_like):
+        assert [state.remaining for state in limiter.hit(subject).limits.values()] == [8, 8]
 
 
 def test_long_subjects_are_counted_apart_under_short_keys(

@@ -143,6 +143,22 @@ def test_a_check_that_one_limit_denies_charges_none(tag: str | None, db: Octavo[
             assert left(limiter, subject) == most, kind
 
 
+@TAGS
+def test_limits_are_told_in_the_order_in_which_they_were_asked(
+    tag: str | None, db: Octavo[Sync]
+) -> None:
+    rules = [Limit("2/hour", name=f"n{number}") for number in range(6)]
+    limiter = db.limiter("api", *rules, tag=tag)
+    about = {rule: f"subject {number}" for number, rule in enumerate(rules)}
+    for about_all in (about, dict(reversed(about.items()))):
+        names = [rule.name for rule in about_all]
+        assert [*limiter.peek(about_all).limits] == names
+        assert [*limiter.check(about_all, 2).limits] == names
+        assert limiter.check(about_all, 2).violated == tuple(names)
+        for subject in about.values():
+            limiter.reset(subject)
+
+
 def test_one_limit_may_be_checked_for_one_subject_only(db: Octavo[Sync]) -> None:
     limiter = db.limiter("api", HOUR, DAY)
     assert limiter.check({"day": "ada"})

@@ -66,7 +66,8 @@ class Sent:
             commands = {name: n for name, n in proxy.commands.items() if name not in ASIDE}
             for name, times in commands.items():
                 sent["script" if name in SCRIPTS else name] += times
-            trips = max(trips, proxy.round_trips if commands else 0)
+            # The making of a connection in between is no trip of a command's.
+            trips = max(trips, min(proxy.round_trips, sum(commands.values())))
             proxy.reset()
         return dict(sent), trips
 

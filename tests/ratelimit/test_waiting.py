@@ -16,6 +16,7 @@ from octavo.testing import faults
 from octavo.testing.servers import Standalone
 from tests.engine.lab import eventually
 from tests.fix_servers import require
+from tests.locks.meeting import Call
 from tests.ratelimit.cases import ALGORITHMS, THROTTLES, left, stored
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from octavo import Octavo, Sync
     from octavo.ratelimit import Rule
+    from tests.fix_faces import Connect
     from tests.fix_servers import Server
 
 FLOWS = pytest.mark.parametrize("face", ["sync", "async"])
@@ -133,6 +135,51 @@ def test_what_is_free_is_acquired_at_once(db: Octavo[Sync]) -> None:
         assert (found.allowed, found.delay, found.cost) == (True, 0.0, 2)
     assert limiter.refund(found) is True
     assert left(limiter)[1] == 6
+
+
+# Places.
+
+
+@FLOWS
+def test_a_place_is_waited_for_until_one_is_released(
+    connect: Connect, server: Server, prefix: str
+) -> None:
+    places = Concurrency(2, lease=60)
+    limiter = connect(server.url).limiter("jobs", places, Limit("9/hour"))
+    with octavo.connect(server.url, prefix=prefix) as other:
+        holds = other.limiter("jobs", places).hit("ada", 2)
+        waits = Call(limiter.acquire, "ada", wait=20)
+        done = Call(limiter.acquire, "ada")
+        for _ in range(20):
+            assert not limiter.hit("ada")
+        assert not waits.over
+        assert other.limiter("jobs", places).release(holds)
+    granted = [waits.result(), done.result()]
+    assert all(granted)
+    assert left(limiter) == [0, 7]
+    assert [limiter.release(each) for each in granted] == [True, True]
+
+
+@FLOWS
+@EMBEDDED
+def test_a_place_whose_lease_ends_is_had_then(db: Octavo[Sync]) -> None:
+    limiter = db.limiter("jobs", Concurrency(1, lease=0.3))
+    first = limiter.hit("ada")
+    second = limiter.acquire("ada", wait=20)
+    assert second.at >= first.at + 0.3
+    assert limiter.release(first) is False
+    assert limiter.release(second) is True
+
+
+@FLOWS
+@EMBEDDED
+def test_a_place_that_is_not_free_in_time_is_refused(db: Octavo[Sync]) -> None:
+    limiter = db.limiter("jobs", Concurrency(2, lease=60), Limit("9/hour"))
+    limiter.hit("ada", {"concurrency": 2})
+    for wait, cost in ((0, 1), (0.05, 1), (None, {"concurrency": 3})):
+        with pytest.raises(RateLimited, match="concurrency"):
+            limiter.acquire("ada", cost, wait=wait)
+    assert left(limiter) == [0, 8]
 
 
 # Giving up.

@@ -1,0 +1,217 @@
+"""`deny_cache`: who was denied twice is denied without a server, for as long as by it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import octavo
+from octavo.ratelimit import Ban, Concurrency, Limit, Quota
+from octavo.testing.waiting import wait_until
+from tests.ratelimit.cases import ALGORITHMS, THROTTLES
+from tests.ratelimit.test_round_trips import NOTHING, ONE, Sent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from octavo import Octavo, Sync
+    from octavo.ratelimit import Decision
+    from octavo.testing.proxy import WireProxy
+    from tests.fix_faces import Connect
+    from tests.fix_servers import Servers
+
+pytestmark = pytest.mark.usefixtures("quiet_links")
+
+RULE = Limit("3/hour", name="rule")
+
+
+@pytest.fixture
+def other(servers: Servers, prefix: str) -> Iterator[Octavo[Sync]]:
+    """A client beside the proxy."""
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
+        yield db
+
+
+def wait(decision: Decision) -> float:
+    assert decision.retry_after is not None
+    return decision.retry_after
+
+
+def remembered(limiter: Any, sent: Sent, cost: Any = 1, subject: str = "ada") -> None:
+    """Have a subject be denied until nothing is sent for it."""
+
+    def asks_nobody() -> bool:
+        sent()
+        assert not limiter.hit(subject, cost)
+        return sent() == NOTHING
+
+    wait_until(asks_nobody, "it is remembered")
+
+
+def test_who_was_denied_twice_is_denied_without_a_server(
+    connect: Connect, proxy: WireProxy
+) -> None:
+    db = connect(proxy.url)
+    for kind, rule in THROTTLES.items():
+        limiter, sent = db.limiter(kind, Limit("9/hour"), rule, deny_cache=True), Sent(proxy)
+        assert limiter.hit("ada", 3), kind
+        asked = limiter.hit("ada")
+        remembered(limiter, sent)
+        found = [limiter.hit("ada") for _ in range(20)]
+        assert sent() == NOTHING, kind
+        for one in (found[0], found[-1]):
+            assert (one.allowed, one.violated, one.limit, one.remaining, one.cost) == (
+                *(False, ("rule",), 3, 0, 1),
+            ), kind
+            assert one.retry_after == pytest.approx(asked.retry_after, abs=20), kind
+            assert (one.degraded, one.receipts) == (False, ()), kind
+        assert wait(found[-1]) <= wait(found[0]), kind
+        assert limiter.refund(found[0]) is False, kind
+        assert limiter.hit("bob"), kind
+        assert sent() == ONE, kind
+
+
+def test_without_it_each_denial_is_the_servers(connect: Connect, proxy: WireProxy) -> None:
+    limiter = connect(proxy.url).limiter("api", RULE)
+    limiter.hit("ada", 3)
+    for _ in range(3):
+        limiter.hit("ada")
+    sent = Sent(proxy)
+    for _ in range(3):
+        assert not limiter.hit("ada")
+        assert sent() == ONE
+
+
+def test_what_costs_less_or_is_another_limits_is_asked(connect: Connect, proxy: WireProxy) -> None:
+    limiter = connect(proxy.url).limiter("api", RULE, Limit("9/hour"), deny_cache=True)
+    sent = Sent(proxy)
+    limiter.hit("ada", 1)
+    remembered(limiter, sent, 3)
+    assert not limiter.hit("ada", 4)
+    assert sent() == NOTHING
+    assert limiter.hit("ada", 2)
+    assert sent() == ONE
+    remembered(limiter, sent)
+    assert limiter.check({"per-hour": "ada"})
+    assert sent() == ONE
+
+
+def test_a_check_is_remembered_too(connect: Connect, proxy: WireProxy) -> None:
+    limiter = connect(proxy.url).limiter("api", RULE, Limit("9/hour"), deny_cache=True)
+    about = {"rule": "ada", "per-hour": "bob"}
+    limiter.check(about, 3)
+    sent = Sent(proxy)
+
+    def asks_nobody() -> bool:
+        sent()
+        assert not limiter.check(about)
+        return sent() == NOTHING
+
+    wait_until(asks_nobody, "it is remembered")
+    assert limiter.check({"rule": "bob", "per-hour": "ada"})
+    assert sent() == ONE
+
+
+FREES: dict[str, Callable[[Any, Any], object]] = {
+    "reset": lambda limiter, _: limiter.reset("ada"),
+    "refund": lambda limiter, decision: limiter.refund(decision),
+    "settle": lambda limiter, decision: limiter.settle(decision, 0),
+    "unban": lambda limiter, _: limiter.unban("ada"),
+}
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["here", "elsewhere"])
+@pytest.mark.parametrize("name", FREES)
+def test_what_frees_a_subject_anywhere_is_heard_of(
+    name: str, here: bool, connect: Connect, proxy: WireProxy, other: Octavo[Sync]
+) -> None:
+    limiter = connect(proxy.url).limiter("api", RULE, deny_cache=True)
+    changes = limiter if here else other.limiter("api", RULE)
+    decision = None
+    for _ in range(2):
+        if name == "unban":
+            changes.ban("ada")
+        else:
+            decision = changes.hit("ada", 3)
+        remembered(limiter, Sent(proxy))
+        FREES[name](changes, decision)
+        wait_until(lambda: limiter.hit("ada"), "it passes")
+        limiter.reset("ada")
+        wait_until(lambda: limiter.peek("ada").remaining == 3, "nothing is used")
+
+
+def test_another_plan_anywhere_is_heard_of(
+    connect: Connect, proxy: WireProxy, other: Octavo[Sync]
+) -> None:
+    limiter = connect(proxy.url).limiter("api", RULE, deny_cache=True)
+    limiter.hit("ada", 3)
+    remembered(limiter, Sent(proxy))
+    paid = Limit("9/hour", name="rule")
+    assert connect(proxy.url).limiter("api", paid, deny_cache=True).hit("ada")
+    assert not limiter.hit("ada")
+    reset = Limit("3/hour", name="rule", carry="reset", burst=2)
+    assert other.limiter("api", reset).hit("ada")
+    wait_until(lambda: limiter.hit("ada"), "it passes")
+
+
+def test_nobody_is_denied_for_longer_than_without(connect: Connect, proxy: WireProxy) -> None:
+    for algorithm in ALGORITHMS:
+        # The other limit has the key last, whose end would be heard of.
+        rules = [Limit("3/200 ms", algorithm=algorithm, name="rule"), Limit("99/hour")]
+        limiter = connect(proxy.url).limiter(algorithm, *rules, deny_cache=True)
+        limiter.hit("ada", 3)
+        until = None
+        while not (found := limiter.hit("ada", 3)):
+            told = time.monotonic() + wait(found)
+            until = told if until is None else min(until, told)
+            assert time.monotonic() < until + 2, algorithm
+        assert until is None or time.monotonic() > until - 0.05, algorithm
+
+
+def test_a_denial_is_not_believed_when_its_link_is_gone(
+    connect: Connect, proxy: WireProxy, other: Octavo[Sync]
+) -> None:
+    limiter = connect(proxy.url, timeout=9).limiter("api", RULE, deny_cache=True)
+    limiter.hit("ada", 3)
+    remembered(limiter, Sent(proxy))
+    proxy.cut()
+    other.limiter("api", RULE).reset("ada")
+    wait_until(lambda: limiter.hit("ada"), "it passes")
+
+
+def test_each_denial_is_counted_for_a_ban_which_is_remembered(
+    connect: Connect, proxy: WireProxy
+) -> None:
+    limiter = connect(proxy.url).limiter("api", RULE, ban=Ban(9, 60, 600), deny_cache=True)
+    limiter.hit("ada", 3)
+    found = [limiter.hit("ada").banned for _ in range(9)]
+    assert found == [False] * 8 + [True]
+    remembered(limiter, Sent(proxy))
+    banned = limiter.hit("ada")
+    assert (banned.banned, banned.violated[0]) == (True, "ban")
+
+
+def test_places_are_asked_for_each_time(
+    connect: Connect, proxy: WireProxy, other: Octavo[Sync]
+) -> None:
+    limiter = connect(proxy.url).limiter("jobs", Concurrency(1, lease=60), deny_cache=True)
+    for _ in range(3):
+        held = other.limiter("jobs", Concurrency(1, lease=60)).hit("ada")
+        for _ in range(5):
+            assert not limiter.hit("ada")
+        assert other.limiter("jobs", Concurrency(1, lease=60)).release(held)
+        mine = limiter.hit("ada")
+        assert mine, "it was remembered"
+        limiter.release(mine)
+
+
+def test_what_can_never_pass_is_remembered_as_such(connect: Connect, proxy: WireProxy) -> None:
+    limiter = connect(proxy.url).limiter("api", RULE, Quota("9/year"), deny_cache=True)
+    limiter.hit("ada")
+    sent = Sent(proxy)
+    remembered(limiter, sent, 4)
+    assert limiter.hit("ada", 5).retry_after is None
+    assert sent() == NOTHING
+    assert limiter.hit("ada", 2)
