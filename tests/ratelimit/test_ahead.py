@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import octavo
+from octavo.errors import ConnectionLost
 from octavo.ratelimit import Limit
 from octavo.testing.waiting import wait_until
 from tests.ratelimit.cases import ALGORITHMS, THROTTLES, left
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from octavo import Octavo, Sync
     from octavo.testing.proxy import WireProxy
+    from octavo.testing.servers import Standalone
     from tests.fix_faces import Connect
     from tests.fix_servers import Server, Servers
 
@@ -164,6 +166,22 @@ def test_another_plan_asks_anew(proxy: WireProxy, connect: Connect) -> None:
     sent = Sent(proxy)
     assert paid.hit("ada").limit == 50
     assert sent()[0]["script"] >= 1
+
+
+def test_a_client_that_can_give_nothing_back_closes_all_the_same(
+    standalone: Standalone, prefix: str
+) -> None:
+    with octavo.connect(standalone.url, prefix=prefix) as db:
+        limiter = db.limiter("api", Limit("100/hour"), prefetch=30, **LONG)
+        assert limiter.hit("ada")
+        standalone.kill()
+        assert [limiter.hit("ada").allowed for _ in range(29)] == [True] * 29
+        with pytest.raises(ConnectionLost):
+            limiter.hit("ada")
+        standalone.start()
+        wait_until(lambda: limiter.peek("ada").remaining == 100, "it is back, and has forgotten")
+        assert limiter.hit("ada")
+        standalone.kill()
 
 
 @EMBEDDED
