@@ -270,8 +270,9 @@ class Counted(Use):
 
     def share(self, old: Use) -> Fraction:
         """Return by what each count is to be multiplied."""
-        proportional = self.rule.carry == "proportional"
-        return Fraction(self.rule.most, old.rule.most or 1) if proportional else Fraction(1)
+        if self.rule.carry != "proportional":
+            return Fraction(1)
+        return Fraction(self.rule.most, old.rule.most) if old.rule.most else Fraction(0)
 
     @property
     def window(self) -> int:
@@ -367,8 +368,11 @@ class Segmented(Counted):
         return segment, segments
 
     def moved(self, at: int, now: int) -> int:
+        # So that nothing ends too early, what is older moves up where less of a segment is left.
         segment, _ = self.segments
-        return at + (now // segment - self.seen // segment) * segment
+        seen = self.seen // segment
+        up = now % segment > self.seen % segment and (self.newest() > seen or at // segment < seen)
+        return at + (now // segment - seen + up) * segment
 
     def newest(self) -> int:
         return max((charge.at // self.segments[0] for charge in self.charges), default=0)
@@ -440,8 +444,10 @@ class Calendar(Counted):
         return round(first.timestamp()) * SECOND, round(after.timestamp()) * SECOND
 
     def moved(self, at: int, now: int) -> int:
-        _, end = self.period(now)
-        return min(at, now if at < self.period(self.seen)[1] else end)
+        first, end = self.period(self.seen)
+        if at < first:
+            return 0  # counted no more
+        return min(at, now if at < end else self.period(now)[1])
 
     def opens(self, now: int) -> int:
         return max([now, *(self.period(charge.at)[0] for charge in self.charges)])

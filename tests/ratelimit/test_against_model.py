@@ -94,10 +94,11 @@ class History:
     ) -> None:
         self.db, self.plain, self.clock, self.dice, self.name = db, plain, clock, dice, name
         self.steps: list[str] = []
-        # Of some kinds alone the script asks in a short way.
-        kinds = dice.choice([KINDS, KINDS, *(tuple(alike(kind)) for kind in ("gcra", "fixed"))])
-        self.kinds = dice.sample(kinds, dice.randint(1, 3))
-        self.shadow = dice.choice([None, None, *self.kinds])
+        # Of one of these kinds alone, the script decides in a short way.
+        short = dice.choice([None, None, None, "gcra", "fixed", "sliding"])
+        self.kinds = dice.sample(alike(short) if short else KINDS, dice.randint(1, 3))
+        self.shadow = None if short else dice.choice([None, None, *self.kinds])
+        self.policy = None if short else dice.choice([None, self.ban_policy(), self.ban_policy()])
         # In some histories all subjects are in one slot, or each limit has a subject of its own.
         self.tag = dice.choice([None, "one"])
         self.apart = apart or self.tag is not None
@@ -105,7 +106,6 @@ class History:
         self.placed = self.apart and dice.random() < 0.3
         self.windows = {kind: clock.window * dice.choice([1, 2, 7]) for kind in self.kinds}
         self.rules = [self.rule(kind) for kind in self.kinds]
-        self.policy = self.dice.choice([None, None, self.ban_policy()])
         self.model = Model(*self.rules, ban=self.policy)
         self.limiter = self.of(db)
         self.granted: list[tuple[Any, Verdict, dict[str, str]]] = []
@@ -137,7 +137,7 @@ class History:
     def ban_policy(self) -> Ban | None:
         window = self.clock.window / SECOND
         after, growth = self.dice.choice([1, 2, 3]), self.dice.choice([1, 1.5, 2])
-        within, forget = self.dice.choice([1, 3]) * window, self.dice.choice([0, 2, 5]) * window
+        within, forget = self.dice.choice([1, 5, 20]) * window, self.dice.choice([0, 20]) * window
         return Ban(after, within, window, growth=growth, longest=3 * window, forget=forget)
 
     # What happens
@@ -158,7 +158,7 @@ class History:
             self.pass_time: 5,
             self.reset: 1,
             self.change: 1,
-            self.ban: 1,
+            self.ban: 3 if self.policy else 1,
             self.reserve: 4 if waits else 0,
             self.take_up_to: 2 if waits else 0,
             self.renew: 0 if waits else 2,
