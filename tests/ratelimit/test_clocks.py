@@ -115,7 +115,7 @@ def test_looking_while_the_clock_is_set_back_changes_nothing(
             assert left(limiter) == [1], kind
             if by == DAY or kind != "quota":
                 found = limiter.peek("ada", 2)
-                assert wait(found) == pytest.approx(before[kind], abs=30), kind
+                assert wait(found) == pytest.approx(before[kind], abs=SEGMENT), kind
 
 
 def test_a_quota_is_not_had_again_by_setting_the_clock_back(db: Octavo[Sync], clock: Clock) -> None:
