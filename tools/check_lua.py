@@ -8,9 +8,9 @@
 
 A header line may go on in the next, indented by three spaces. Each `KEYS[n]` and `ARGV[n]` in the
 body is declared, and each declared one is used. A command's key is a declared key, a name bound
-to one, a parameter or a field or element of one, so that no key is built in Lua. Nothing tells the time but
-`redis.call('TIME')`. A file that others include has only the first line, and takes what it needs
-as parameters.
+to one, a parameter, or a field or an element of one, so that no key is built in Lua. Nothing tells
+the time but `redis.call('TIME')`. A file that others include has only the first line, and takes
+what it needs as parameters.
 """
 
 from __future__ import annotations

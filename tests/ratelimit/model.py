@@ -60,6 +60,7 @@ class Receipt:
     cost: int
     at: int
     level: Fraction
+    refunded: int
 
 
 @dataclass
@@ -132,7 +133,10 @@ class Use:
         charges: what was used.
         seen: when it was stored last.
         changed: whether it is to be stored, because the clock was put back or the numbers differ.
+        refunded: what was given back of a debt.
     """
+
+    refunded = 0
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -238,9 +242,14 @@ class Bucket(Use):
         return super().charge(at, units * self.rate[1])
 
     def refund(self, now: int, receipt: Receipt, units: int) -> None:
+        # Time pays the oldest part first; what was given back may have stood before this one.
         rate, token = self.rate
-        unpaid = max(0, int(receipt.level * token) - (now - receipt.at) * rate)
-        self.charges.append(Charge(self.opens(now), -min(units * token, unpaid)))
+        own = receipt.cost * token
+        before = max(0, int(receipt.level * token) - own - (self.refunded - receipt.refunded))
+        unpaid = max(0, own - max(0, (now - receipt.at) * rate - before))
+        back = min(units * token, unpaid, int(self.level(now) * token))
+        self.charges.append(Charge(self.opens(now), -back))
+        self.refunded += back
 
     def carried(self, rule: Rule, now: int) -> Use:
         use = type(self)(rule)
@@ -369,8 +378,10 @@ class Segmented(Counted):
 
     def moved(self, at: int, now: int) -> int:
         # So that nothing ends too early, what is older moves up where less of a segment is left.
-        segment, _ = self.segments
+        segment, segments = self.segments
         seen = self.seen // segment
+        if max(seen, self.newest()) - at // segment > segments:
+            return 0  # counted no more
         up = now % segment > self.seen % segment and (self.newest() > seen or at // segment < seen)
         return at + (now // segment - seen + up) * segment
 
@@ -602,7 +613,8 @@ class Model:
             for (use, subject, cost), fits in zip(asked, fitting, strict=True):
                 if fits:
                     made = use.charge(at, cost)
-                    receipts.append(Receipt(use, subject, made, cost, at, use.level(at)))
+                    level = use.level(at)
+                    receipts.append(Receipt(use, subject, made, cost, at, level, use.refunded))
         if charge:
             changed = {receipt.subject for receipt in receipts}
             if self._policy and not banned:

@@ -124,8 +124,7 @@ class Traffic:
             self._open.append(verdict)
 
     def _settle(self, actual: int) -> None:
-        # A bucket does not know which calls were on top of what an older one is given back.
-        verdict = self._open[-1 if self.rule.algorithm == "gcra" else len(self._open) // 2]
+        verdict = self._open[len(self._open) // 2]
         self._open.remove(verdict)
         used = min(actual, verdict.cost)
         self.model.settle(self.now, verdict, used)

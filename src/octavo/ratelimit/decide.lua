@@ -2,8 +2,8 @@
 -- KEYS[1..] subjects: {base}|{base}:log:{rule}|{base}:leases:{rule} (string list or sorted set)
 -- ARGV[1] rules: packed, as read_rules has it
 -- ARGV[2] costs: five bytes for each rule
--- ARGV[3] mode: hit, peek, or take for as much as fits, but no less than the cost; debts or counts
---   for a hit of a lane's
+-- ARGV[3] mode: hit, peek, or take for as much as fits, but no less than the cost; or a lane's, for
+--   a hit
 -- ARGV[4] wait: microseconds that the caller can wait; negative for any
 -- ARGV[5] ban: the policy, packed; empty for none
 -- ARGV[6] id: names the places taken
@@ -15,15 +15,12 @@
 --   microseconds from now, -1 for never; or {-1, now} if the period of a quota is over; or, packed,
 --   what a lane says
 -- @include lanes.lua
-local mode = ARGV[3]
-if mode == 'debts' or mode == 'counts' then
-  local said = in_short(KEYS, ARGV)
-  if said then return said end
-  mode = 'hit'
-end
+local said = in_short(KEYS, ARGV)
+if said then return said end
 
 -- @include meters.lua
 local now, wait = clock(), tonumber(ARGV[4]) or 0
+local mode = EACH[ARGV[3]] and 'hit' or ARGV[3]
 local rules, costs, times, keys = read_rules(ARGV[1], 1), {}, {}, 0
 for i, rule in ipairs(rules) do
   rule.own, keys = KEYS[rule.own], math.max(keys, rule.key)
@@ -77,7 +74,7 @@ for i, rule in ipairs(rules) do
   if allowed and fits[i] and bookable[i] then
     changed[rule.key] = true
     charge(rule, costs[i], at, now, ARGV[6])
-    rule.mark = rule.kind == GCRA and rule.b or rule.a
+    rule.mark = rule.kind == GCRA and rule.b + rule.c or rule.a
     if rule.kind == GCRA then age(rule, now) end
   end
 end

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from octavo.engine.bounded import Bounded
 from octavo.engine.command import answer
-from octavo.ratelimit.rules import MOST_COST
 
 if TYPE_CHECKING:
     from octavo.engine.command import Command, Common
@@ -40,7 +39,7 @@ class Denial:
         link: where a change of the key is told; None if nowhere, so that it is only a note.
 
     Attributes:
-        cost: what is denied of each rule.
+        cost: what is denied of each rule, if it is the same.
         until: when the call would pass.
     """
 
@@ -49,7 +48,7 @@ class Denial:
     ) -> None:
         self.asked = asked
         self.known = known
-        self.cost = max(asked.costs)
+        self.cost = asked.costs[0] if len(set(asked.costs)) == 1 else None
         self.link = link
         self._reply = reply
         self._at = at
@@ -72,15 +71,6 @@ class Denial:
                 self._answer = answer(self.known.decision(reply, (), None, b""))
         return self._answer
 
-    def covers(self, asked: Asked) -> bool:
-        """Whether a call asks for the same or more."""
-        mine = self.asked
-        return (
-            asked.keys == mine.keys
-            and asked.rules == mine.rules
-            and all(map(int.__ge__, asked.costs, mine.costs))
-        )
-
 
 class Denials:
     """The denials that a client remembers."""
@@ -93,7 +83,7 @@ class Denials:
     def of_one(self, key: bytes, known: RuleSet | None, cost: int) -> Command[Decision] | None:
         """Return the same about a call of one subject, of the same cost for each rule."""
         denial = self.by_key.get(key)
-        if denial is None or denial.known is not known or not denial.cost <= cost <= MOST_COST:
+        if denial is None or denial.known is not known or denial.cost != cost:
             return None
         return denial.answer()
 
@@ -101,7 +91,7 @@ class Denials:
         """Return the answer to a call that is known to be denied."""
         for key in asked.keys:
             denial = self.by_key.get(key)
-            if denial is not None and denial.covers(asked):
+            if denial is not None and denial.asked[:3] == asked[:3]:
                 return denial.answer()
         return None
 

@@ -1,11 +1,15 @@
--- lanes.lua: decide about what is asked for most: hits that do not wait, under GCRA alone or under
--- fixed windows alone, of subjects of whom nothing else is stored, and no ban
+-- lanes.lua: decide about what is asked for most: hits that cannot wait, whose rules are all GCRA,
+-- or fixed windows, or sliding ones, of subjects of whom nothing else is stored, and no ban
 
--- Return 1 or 0, now, and for each rule, as if the call were charged, the debt; of a window its
--- start and what is used. Return nothing, having done nothing, if it is not of that kind after all.
--- What is stored is as meters.lua has it, whose functions it would take longer to make than this.
+local EACH = { debts = 2, counts = 2, weights = 3 }
+
+-- Return 1 or 0, now, and for each rule, as if the call were charged, the debt and what was given
+-- back of it; of a window its start and what is used, and of a sliding one what was used before.
+-- Return nothing, having done nothing, if it is not that simple after all. What is stored is as
+-- meters.lua has it, whose functions it would take longer to make than this.
 local function in_short(keys, args)
-  local each = args[3] == 'counts' and 2 or 1
+  local mode, each = args[3], EACH[args[3]]
+  if not each then return nil end
   local time = redis.call('TIME')
   local now, allowed, first = time[1] * 1e6 + time[2], true, 0
   local charged, records, ends = {}, {}, {}
@@ -19,22 +23,29 @@ local function in_short(keys, args)
         return nil
       end
       state = { struct.unpack(format, stored, size + 1) }
-      seen, born = state[2], state[3]
-      if seen > now then return nil end
+      if state[2] > now then return nil end
+      if state[1] > now then
+        seen, born = state[2], state[3]
+      else
+        state = nil
+      end
     end
     local numbers, over = { struct.unpack('>' .. string.rep('I7', 3 * count), rules, 3) }, 0
     for i = 1, count do
       local x, y, cap = numbers[3 * i - 2], numbers[3 * i - 1], numbers[3 * i]
       local cost, at = costs[first + i]
-      if each == 1 then
-        local debt, more = state and state[i + 3] - (now - seen) * x or 0, cost * y
+      if mode == 'debts' then
+        local debt, back, more = 0, 0, cost * y
+        if state then
+          debt, back = state[2 * i + 2] - (now - seen) * x, state[2 * i + 3]
+        end
         -- What never fits would not be exact.
         debt = (debt < 0 and 0 or debt) + (more > cap and cap + 1 or more)
         if debt > cap then allowed = false end
-        charged[first + i] = debt
+        charged[2 * (first + i) - 1], charged[2 * (first + i)] = debt, back
         -- Up to a microsecond late, which a TTL may be.
         at = now + debt / x + 1
-      else
+      elseif mode == 'counts' then
         local start, used = now, 0
         if state and now < state[2 * i + 2] + y then
           start, used = state[2 * i + 2], state[2 * i + 3]
@@ -45,6 +56,21 @@ local function in_short(keys, args)
         if used > x then allowed = false end
         charged[2 * (first + i) - 1], charged[2 * (first + i)] = start, used
         at = start + y
+      else
+        local start, used, before, window = now, 0, 0, y * cap
+        if state then
+          start, used, before = state[3 * i + 1], state[3 * i + 2], state[3 * i + 3]
+          if now >= start + window then start, used, before = start + window, 0, used end
+          if now >= start + window then start, used, before = now, 0, 0 end
+          if start > now then return nil end
+          if used + before == 0 then start = now end
+        end
+        used = used + cost
+        local ticks = cap - math.floor((now - start) / y)
+        if before * ticks > (x - used) * cap then allowed = false end
+        local last = 3 * (first + i)
+        charged[last - 2], charged[last - 1], charged[last] = start, used, before
+        at = start + 2 * window
       end
       if at > over then over = at end
     end

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from octavo.ratelimit.local import Bucket, Meter, Sliding, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,83 +32,100 @@ class Passed(NamedTuple):
 
 
 class Lane:
-    """How the script is asked about rules of one algorithm, and answers in short."""
+    """How the script is asked about rules of one algorithm, and answers in short: by their meters.
+
+    Args:
+        rules: the rules.
+
+    Attributes:
+        mode: what it is asked for.
+    """
 
     mode: bytes
-    each: int
+    _each: int
     """Numbers told of each rule."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
+        self._most = [rule.most for rule in rules]
         self._numbers = [rule.numbers() for rule in rules]
-        self._reply = struct.Struct(f">B{len(rules) * self.each + 1}Q")
+        self._reply = struct.Struct(f">B{len(rules) * self._each + 1}Q")
 
     def passed(self, reply: bytes) -> Passed | None:
         """Return what it says if the call is allowed."""
         allowed, now, *told = self._reply.unpack(reply)
-        return self._passed(now, told) if allowed else None
+        if not allowed:
+            return None
+        binding, least, at = 0, -1, 0
+        for i in range(len(self._numbers)):
+            meter = self._meter(i, now, told, 0)
+            room = meter.remaining(now)
+            if room < least or least < 0:
+                binding, least, at = i, room, meter.earliest(self._most[i], now)
+        return Passed(now, binding, least, at - now, self._marks(told))
 
     def full(self, reply: bytes, costs: tuple[int, ...]) -> list[int]:
         """Return the reply that it stands for."""
         allowed, now, *told = self._reply.unpack(reply)
-        full = [allowed, now, 0, 0, max(costs)]
-        for i, cost in enumerate(costs):
-            full += self._state(i, allowed, now, told, cost)
+        full, marks = [allowed, now, 0, 0, max(costs)], self._marks(told)
+        for i, (most, cost) in enumerate(zip(self._most, costs, strict=True)):
+            meter = self._meter(i, now, told, 0 if allowed else cost)
+            room = meter.remaining(now)
+            wait = refill = 0
+            if not allowed:
+                wait = meter.earliest(cost, now) - now if cost <= most else -1
+            if room < most:
+                refill = meter.earliest(room + 1, now) - now
+            reset = meter.earliest(most, now) - now
+            full += (int(wait == 0), room, wait, refill, reset, marks[i])
         return full
 
-    def _passed(self, now: int, told: list[int]) -> Passed:
-        raise NotImplementedError
+    def _marks(self, told: list[int]) -> tuple[int, ...]:
+        return tuple(told[:: self._each])
 
-    def _state(self, i: int, allowed: int, now: int, told: list[int], cost: int) -> tuple[int, ...]:
-        """Return what the script would say of a rule."""
+    def _meter(self, i: int, now: int, told: list[int], cost: int) -> Meter:
+        """Return a rule's meter, without a cost that was not charged."""
         raise NotImplementedError
 
 
 class Debts(Lane):
-    """GCRA: of each rule the debt, the call included."""
+    """GCRA: of each rule the debt, the call included, and what was given back of it."""
 
     mode = b"debts"
-    each = 1
+    _each = 2
 
-    def _passed(self, now: int, told: list[int]) -> Passed:
-        binding, least = 0, -1
-        for i, (_, token, cap) in enumerate(self._numbers):
-            room = (cap - told[i]) // token
-            if room < least or least < 0:
-                binding, least = i, room
-        reset = -(-told[binding] // self._numbers[binding][0])
-        return Passed(now, binding, least, reset, tuple(told))
+    def _marks(self, told: list[int]) -> tuple[int, ...]:
+        return tuple(map(sum, zip(told[::2], told[1::2], strict=True)))
 
-    def _state(self, i: int, allowed: int, now: int, told: list[int], cost: int) -> tuple[int, ...]:
-        debt, (rate, token, cap) = told[i], self._numbers[i]
-        excess = 0 if allowed else debt - cap
-        if not allowed:
-            debt -= min(cost * token, cap + 1)
-        room = max(0, cap - debt) // token
-        wait = 0 if excess <= 0 else -(-excess // rate) if cost * token <= cap else -1
-        refill = -(-(debt + (room + 1) * token - cap) // rate) if debt else 0
-        return int(excess <= 0), room, wait, refill, -(-debt // rate), debt
+    def _meter(self, i: int, now: int, told: list[int], cost: int) -> Bucket:
+        rate, token, cap = self._numbers[i]
+        return Bucket(rate, token, cap, now, told[2 * i] - min(cost * token, cap + 1))
 
 
 class Counts(Lane):
     """Fixed windows: of each rule when its window has begun and what is used, the call included."""
 
     mode = b"counts"
-    each = 2
+    _each = 2
 
-    def _passed(self, now: int, told: list[int]) -> Passed:
-        rooms = [limit - used for (limit, _), used in zip(self._numbers, told[1::2], strict=True)]
-        least = min(rooms)
-        binding = rooms.index(least)
-        reset = told[2 * binding] + self._numbers[binding][1] - now
-        return Passed(now, binding, least, reset, tuple(told[::2]))
+    def _meter(self, i: int, now: int, told: list[int], cost: int) -> Window:
+        limit, window = self._numbers[i]
+        start, used = told[2 * i : 2 * i + 2]
+        return Window(limit, window, start, used - cost)
 
-    def _state(self, i: int, allowed: int, now: int, told: list[int], cost: int) -> tuple[int, ...]:
-        (start, used), (limit, window) = told[2 * i : 2 * i + 2], self._numbers[i]
-        fits = allowed or used <= limit
-        before = used if allowed else used - cost
-        rest = start + window - now if before else 0
-        wait = 0 if fits else rest if cost <= limit else -1
-        return int(fits), max(0, limit - before), wait, rest, rest, start
+
+class Weights(Lane):
+    """Sliding windows: of each rule the same, and what was used in the window before."""
+
+    mode = b"weights"
+    _each = 3
+
+    def _meter(self, i: int, now: int, told: list[int], cost: int) -> Sliding:
+        limit, tick, ticks = self._numbers[i]
+        start, used, before = told[3 * i : 3 * i + 3]
+        return Sliding(limit, tick, ticks, start, used - cost, before)
+
+
+_LANES: dict[str, Any] = {"gcra": Debts, "fixed": Counts, "sliding": Weights}
 
 
 def lane_of(rules: Sequence[Rule]) -> Lane | None:
@@ -114,5 +133,5 @@ def lane_of(rules: Sequence[Rule]) -> Lane | None:
     kinds = {rule.algorithm for rule in rules}
     if len(kinds) > 1 or any(rule.shadow or rule.limit == 0 for rule in rules):
         return None
-    lane = {"gcra": Debts, "fixed": Counts}.get(kinds.pop())
+    lane = _LANES.get(kinds.pop())
     return None if lane is None else lane(rules)

@@ -220,10 +220,12 @@ class Limiter(Job[M]):
         """Ask until there is a place: when one is released, and when a lease ends."""
         until = monotonic() + seconds
         try:
-            while True:
+            if seconds == 0:
+                decision = await self._decider.decide(asked)
+            else:
                 decision = await self._ask_and_wait(asked, until)
-                if decision is not None:
-                    break
+            while not decision and decision.retry_after is not None and monotonic() < until:
+                decision = await self._ask_and_wait(asked, until)
         except BaseException:
             # It may have been granted, and nobody heard of it.
             await Spawn(self._give_up, asked)
@@ -232,23 +234,22 @@ class Limiter(Job[M]):
             raise refusal(subject, decision)
         return decision
 
-    async def _ask_and_wait(self, asked: Asked, until: float) -> Decision | None:
-        """Ask for a place; return None once it is time to ask again."""
+    async def _ask_and_wait(self, asked: Asked, until: float) -> Decision:
+        """Ask for a place; if there is none, return when it is time to ask again."""
         tracker, changed = self._common.tracker, Signal()
         keys, ticket = own_keys(asked.keys[0], asked.rules), tracker.ticket()
         for key in keys:
             tracker.wait_for(key, changed)
         try:
             decision = await self._decider.decide(asked, ticket=ticket)
-            left = until - monotonic()
-            if decision or decision.retry_after is None or left <= 0:
-                return decision
-            longest = _POLL if ticket.link is None else math.inf
-            await WaitFor(changed, min(decision.retry_after, longest, left))
+            if not decision and decision.retry_after is not None:
+                longest = _POLL if ticket.link is None else math.inf
+                left = max(until - monotonic(), 0.0)
+                await WaitFor(changed, min(decision.retry_after, longest, left))
         finally:
             for key in keys:
                 tracker.wait_no_more(key, changed)
-        return None
+        return decision
 
     async def _give_up(self, asked: Asked) -> None:
         places = [

@@ -46,7 +46,7 @@ class Meter(msgspec.Struct, frozen=True, gc=False):
 
     def remaining(self, now: int) -> int:
         """Return the largest cost that fits now."""
-        return self._left(now) if now >= self._since else 0
+        return max(0, self._left(now)) if now >= self._since else 0
 
     def charge(self, cost: int, at: int) -> Meter:
         """Return what it is once a cost is charged at a time."""
@@ -88,7 +88,7 @@ class Bucket(Meter, frozen=True, gc=False):
         return now + -(-excess // self.rate) if excess > 0 else now
 
     def _left(self, now: int) -> int:
-        return max(0, self.cap - self._owed(now)) // self.token
+        return (self.cap - self._owed(now)) // self.token
 
     def _charged(self, cost: int, at: int) -> Bucket:
         return Bucket(self.rate, self.token, self.cap, at, self._owed(at) + cost * self.token)
@@ -156,7 +156,7 @@ class Sliding(Meter, frozen=True, gc=False):
     def _left(self, now: int) -> int:
         then = self._at(now)
         ticks = self.ticks - (now - then.start) // self.tick
-        return max(0, self.limit - then.used - -(-then.before * ticks // self.ticks))
+        return self.limit - then.used - -(-then.before * ticks // self.ticks)
 
     def _charged(self, cost: int, at: int) -> Sliding:
         then = self._at(at)

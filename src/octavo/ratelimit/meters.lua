@@ -49,7 +49,9 @@ end
 
 -- How many of the log's times are over at a time.
 local function over(meter, at)
-  local low, high = 0, redis.call('LLEN', meter.own)
+  local oldest = listed(meter, redis.call('LINDEX', meter.own, 0))
+  if not oldest or oldest + meter.y > at then return 0 end
+  local low, high = 1, redis.call('LLEN', meter.own)
   while low < high do
     local middle = math.floor((low + high) / 2)
     if listed(meter, redis.call('LINDEX', meter.own, middle)) + meter.y <= at then
@@ -264,15 +266,23 @@ local function charge(meter, cost, at, now, id)
   if kind == LOG or kind == CONCURRENCY then keep(meter) end
 end
 
--- Have what is left of units not be used that were charged at a time; `mark` tells the state then.
-local function give_back(meter, units, at, mark, now)
+-- Have what is left of units not be used, of those that were charged at a time; `mark` tells the
+-- state then. Of a debt time pays the oldest part first: what stood before a charge is what was
+-- owed then, less what was given back since, at most all of it.
+local function give_back(meter, units, charged, at, mark, now)
   local kind = meter.kind
   meter.changed = true
   if kind == GCRA then
     local was = meter.was or meter
-    local unpaid = math.max(0, mark - (now - at) * was.x)
+    local own = charged * was.y
+    local before = meter.was and 0 or math.max(0, mark - own - meter.c)
+    local unpaid = math.max(0, own - math.max(0, (now - at) * was.x - before))
     unpaid = meter.was and math.floor(unpaid / was.y * meter.y) or unpaid
-    meter.b = math.max(0, meter.b - math.min(units * meter.y, unpaid))
+    local back = math.min(units * meter.y, unpaid, meter.b)
+    meter.b, meter.c = meter.b - back, meter.c + back
+    if meter.c > EXACT / 2 then
+      meter.c, meter.born = 0, now  -- what was charged before is not given back any more
+    end
   elseif kind == SLIDING and mark == meter.a - meter.y * meter.z then
     meter.c = math.max(0, meter.c - units)
   elseif kind == SEGMENTED then
@@ -323,6 +333,7 @@ local function carry(meter, old, now)
   if kind == GCRA then
     local by = policy == 0 and 'y' or 'z'
     meter.b = math.min(share(old.b, meter[by], old[by]), EXACT / 2)
+    meter.c = math.min(share(old.c, meter[by], old[by]), EXACT / 2)
   elseif kind == SEGMENTED then
     meter.counts = old.counts
     if meter.y ~= old.y or meter.z ~= old.z then
@@ -347,12 +358,14 @@ local function carry(meter, old, now)
 end
 
 local function read_state(meter, seen, packed, at)
+  meter.c = 0
   if meter.kind == SEGMENTED then
     meter.a, at = struct.unpack('>I7', packed, at)
     meter.counts = { struct.unpack('>' .. string.rep('I5', meter.z + 1), packed, at) }
     at = table.remove(meter.counts)
   elseif meter.kind == GCRA then
-    meter.a, meter.b, at = seen, struct.unpack('>I7', packed, at)
+    meter.a = seen
+    meter.b, meter.c, at = struct.unpack('>I7I7', packed, at)
   elseif meter.kind == SLIDING or meter.kind == QUOTA then
     meter.a, meter.b, meter.c, at = struct.unpack('>I7I7I7', packed, at)
   elseif not APART[meter.kind] then
@@ -365,11 +378,26 @@ local function pack_state(meter)
   if meter.kind == SEGMENTED then
     return struct.pack('>I7' .. string.rep('I5', meter.z + 1), meter.a, unpack(meter.counts))
   elseif meter.kind == GCRA then
-    return struct.pack('>I7', meter.b)
+    return struct.pack('>I7I7', meter.b, meter.c)
   elseif meter.kind == SLIDING or meter.kind == QUOTA then
     return struct.pack('>I7I7I7', meter.a, meter.b, meter.c)
   end
   return APART[meter.kind] and '' or struct.pack('>I7I7', meter.a, meter.b)
+end
+
+-- Have counts be as a clock says that was put back. Where a segment begins, what is left of it is
+-- not the same as before: who is older then moves up by one, so that nothing ends too early.
+local function put_back_segments(stored, now)
+  local newest = whole(stored.seen, stored.y)
+  if math.fmod(now, stored.y) > math.fmod(stored.seen, stored.y) then
+    if stored.a > newest then
+      stored.a = stored.a + 1
+    else
+      stored.counts[1] = stored.counts[1] + table.remove(stored.counts, 2)
+      stored.counts[stored.z + 1] = 0
+    end
+  end
+  stored.a = stored.a - newest + whole(now, stored.y)
 end
 
 -- Have a meter be what was stored of it; `as_it_is` with the numbers stored.
@@ -381,7 +409,7 @@ local function restore(meter, stored, now, as_it_is)
   if shift > 0 then
     meter.dirty, meter.shift = true, APART[meter.kind] and shift or 0
     if meter.kind == SEGMENTED then
-      stored.a = stored.a - whole(stored.seen, stored.y) + whole(now, stored.y)
+      put_back_segments(stored, now)
     elseif meter.kind == QUOTA then
       stored.a = stored.a <= stored.seen and math.min(stored.a, meter.start) or stored.a
     elseif not APART[meter.kind] then
@@ -395,7 +423,7 @@ local function restore(meter, stored, now, as_it_is)
   meter.born, meter.known = stored.born - shift, true
   if not APART[meter.kind] then
     age(stored, now)
-    if over_at(stored) <= now then return end
+    if over_at(stored) <= now and stored.kind ~= GCRA then return end
   end
   if as_it_is and not same then
     meter.was = { x = meter.x, y = meter.y }
@@ -447,9 +475,10 @@ local function open(key, number, rules, now, as_it_is)
       if ban.ends <= now then ban = nil end
     end
   end
-  -- There was no reset since then, which is what refunds have to know.
+  -- There was no reset since then, which is what refunds have to know; of a debt they also have to
+  -- know what was given back.
   for _, rule in pairs(known) do
-    if not rule.known then rule.born = oldest end
+    if not rule.known and rule.kind ~= GCRA then rule.born = oldest end
   end
   return others, ban
 end

@@ -26,7 +26,7 @@ for i, rule in ipairs(rules) do
   elseif used > taken then
     charge(rule, used - taken, math.max(now, since(rule)), now, ARGV[3])
   elseif used < taken and rule.known and asked >= rule.born then
-    give_back(rule, taken - used, at, mark, now)
+    give_back(rule, taken - used, taken, at, mark, now)
   end
 end
 for number = 1, keys do
