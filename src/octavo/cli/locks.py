@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 import octavo
+from octavo.cli.tables import plain, print_columns
 from octavo.locks import Holder, Kind, LockInfo, Waiter
 
 locks = typer.Typer()
@@ -48,16 +49,16 @@ def list_(
         return
     rows = [
         (
-            _text(info.name),
+            plain(info.name),
             info.kind,
-            _text(info.tag or ""),
+            plain(info.tag or ""),
             _held(info),
             _labels(info.holders),
             str(info.waiting),
         )
         for info in infos
     ]
-    _print_columns(("NAME", "KIND", "TAG", "HELD", "BY", "WAITING"), rows)
+    print_columns(("NAME", "KIND", "TAG", "HELD", "BY", "WAITING"), rows)
 
 
 @locks.command()
@@ -74,7 +75,7 @@ def show(name: _Name, *, tag: _Tag = None, url: _Url = None, prefix: _Prefix = "
         ]
     rows = [_row(kind, one) for kind, asked in found for one in asked.result()]
     if rows:
-        _print_columns(("KIND", "", "BY", "SINCE", "LEFT", "WEIGHT", "FENCE", "OWNER"), rows)
+        print_columns(("KIND", "", "BY", "SINCE", "LEFT", "WEIGHT", "FENCE", "OWNER"), rows)
     else:
         typer.echo(f"nobody holds {name!r}, and nobody waits for it")
 
@@ -104,7 +105,7 @@ def _row(kind: Kind, one: Holder | Waiter) -> tuple[str, ...]:
         does, left, fence = "holds", f"{one.remaining:.1f} s", str(one.fence)
     since = f"{one.since:%Y-%m-%d %H:%M:%S} UTC"
     weight = "all" if kind == "rwlock" and one.weight > 1 else str(one.weight)
-    return kind, does, _text(one.label), since, left, weight, fence, one.owner
+    return kind, does, plain(one.label), since, left, weight, fence, one.owner
 
 
 def _held(info: LockInfo) -> str:
@@ -123,18 +124,6 @@ def _held(info: LockInfo) -> str:
 def _labels(holders: Sequence[Holder]) -> str:
     """Return who holds something, those with the most leases first."""
     counts = Counter(holder.label for holder in holders).most_common()
-    named = [_text(label) + (f" x{count}" if count > 1 else "") for label, count in counts[:_MOST]]
+    named = [plain(label) + (f" x{count}" if count > 1 else "") for label, count in counts[:_MOST]]
     more = len(counts) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
-
-
-def _text(text: str) -> str:
-    """Return what people wrote, without what a terminal would take for commands."""
-    return text if text.isprintable() else repr(text)
-
-
-def _print_columns(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    for row in (titles, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        typer.echo("  ".join(cells).rstrip())

@@ -25,7 +25,7 @@ def millis(parameter: str, value: object, *, least: int = 1) -> int:
     if seconds < 0 or (seconds == 0 and least):
         wanted = "more than 0" if least else "at least 0"
         raise ValueError(f"{parameter} must be {wanted}, not {value!r}")
-    return math.ceil(round(seconds * 1000, 6))  # 0.07 * 1000 is a little more than 70
+    return math.ceil(round(seconds * 1000, 3))  # 0.07 * 1000 is a little more than 70
 
 
 def number(parameter: str, value: object) -> float:
