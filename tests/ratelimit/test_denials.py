@@ -9,6 +9,7 @@ import pytest
 
 import octavo
 from octavo.ratelimit import Ban, Concurrency, Limit, Quota
+from octavo.testing import faults
 from octavo.testing.waiting import wait_until
 from tests.ratelimit.cases import ALGORITHMS, THROTTLES
 from tests.ratelimit.test_round_trips import NOTHING, ONE, Sent
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from octavo import Octavo, Sync
     from octavo.ratelimit import Decision
     from octavo.testing.proxy import WireProxy
+    from octavo.testing.servers import Cluster
     from tests.fix_faces import Connect
     from tests.fix_servers import Servers
 
@@ -89,13 +91,52 @@ def test_what_costs_less_or_is_another_limits_is_asked(connect: Connect, proxy: 
     sent = Sent(proxy)
     limiter.hit("ada", 1)
     remembered(limiter, sent, 3)
-    assert not limiter.hit("ada", 4)
-    assert sent() == NOTHING
     assert limiter.hit("ada", 2)
     assert sent() == ONE
     remembered(limiter, sent)
     assert limiter.check({"per-hour": "ada"})
     assert sent() == ONE
+
+
+def test_what_costs_more_is_told_its_own_wait(connect: Connect, proxy: WireProxy) -> None:
+    limiter = connect(proxy.url).limiter("api", RULE, deny_cache=True)
+    limiter.hit("ada", 3)
+    remembered(limiter, Sent(proxy))
+    for cost, expected in ((1, 1200), (2, 2400), (3, 3600), (4, None)):
+        found = limiter.hit("ada", cost)
+        assert not found
+        assert found.cost == cost
+        assert found.retry_after == (expected and pytest.approx(expected, abs=30))
+
+
+def test_a_limiter_that_is_kept_remembers_the_same(
+    proxy: WireProxy, prefix: str, other: Octavo[Sync]
+) -> None:
+    """It knows of a denial by the subject's key alone; those of other tests are made for a call."""
+    rules = [Limit("3/hour", name="rule"), Limit("99/hour")]
+    with octavo.connect(proxy.url, prefix=prefix) as db:
+        limiter, sent = db.limiter("api", *rules, deny_cache=True), Sent(proxy)
+        limiter.hit("ada")
+        remembered(limiter, sent, 3)
+        never = limiter.hit("ada", 100)
+        assert (never.retry_after, never.cost) == (None, 100)
+        sent()
+        assert limiter.hit("ada", {"per-hour": 3})
+        assert sent() == ONE
+        remembered(limiter, sent, 2)
+        assert limiter.hit("ada")
+        assert limiter.hit("bob", 3)
+        remembered(limiter, sent)
+        first = wait(limiter.hit("ada"))
+        wait_until(lambda: wait(limiter.hit("ada")) < first - 0.01, "it counts down")
+        assert sent() == NOTHING
+        other.limiter("api", *rules).reset("ada")
+        wait_until(lambda: limiter.hit("ada", 3), "it passes")
+        short = db.limiter("api", Limit("3/200 ms", name="short"), rules[1], deny_cache=True)
+        short.hit("eve", 3)
+        told = time.monotonic() + 0.07
+        while not short.hit("eve"):
+            assert time.monotonic() < told + 2
 
 
 def test_a_check_is_remembered_too(connect: Connect, proxy: WireProxy) -> None:
@@ -156,18 +197,34 @@ def test_another_plan_anywhere_is_heard_of(
     wait_until(lambda: limiter.hit("ada"), "it passes")
 
 
+def passes_in_time(limiter: Any) -> Iterator[None]:
+    """Ask until a call passes, and compare when that is with what was told."""
+    limiter.hit("ada", 3)
+    until = None
+    while not (found := limiter.hit("ada", 3)):
+        told = time.monotonic() + wait(found)
+        until = told if until is None else min(until, told)
+        assert time.monotonic() < until + 2, "it is denied for longer"
+        yield
+    assert until is None or time.monotonic() > until - 0.05, "it was told another time"
+
+
 def test_nobody_is_denied_for_longer_than_without(connect: Connect, proxy: WireProxy) -> None:
-    for algorithm in ALGORITHMS:
-        # The other limit has the key last, whose end would be heard of.
-        rules = [Limit("3/200 ms", algorithm=algorithm, name="rule"), Limit("99/hour")]
-        limiter = connect(proxy.url).limiter(algorithm, *rules, deny_cache=True)
-        limiter.hit("ada", 3)
-        until = None
-        while not (found := limiter.hit("ada", 3)):
-            told = time.monotonic() + wait(found)
-            until = told if until is None else min(until, told)
-            assert time.monotonic() < until + 2, algorithm
-        assert until is None or time.monotonic() > until - 0.05, algorithm
+    db = connect(proxy.url)
+    # The other limit has the key last, whose end would be heard of.
+    waiting = [
+        passes_in_time(
+            db.limiter(
+                algorithm,
+                Limit("3/200 ms", algorithm=algorithm, name="rule"),
+                Limit("99/hour"),
+                deny_cache=True,
+            )
+        )
+        for algorithm in ALGORITHMS
+    ]
+    while waiting:
+        waiting = [asks for asks in waiting if next(asks, 0) is None]
 
 
 def test_a_denial_is_not_believed_when_its_link_is_gone(
@@ -212,6 +269,27 @@ def test_what_can_never_pass_is_remembered_as_such(connect: Connect, proxy: Wire
     limiter.hit("ada")
     sent = Sent(proxy)
     remembered(limiter, sent, 4)
-    assert limiter.hit("ada", 5).retry_after is None
+    assert limiter.hit("ada", 4).retry_after is None
     assert sent() == NOTHING
     assert limiter.hit("ada", 2)
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_on_a_cluster_each_node_tells_of_its_subjects(
+    connect: Connect, proxied_cluster: Cluster, prefix: str
+) -> None:
+    limiter = connect(proxied_cluster.url, timeout=20).limiter("api", RULE, deny_cache=True)
+    plain = connect(proxied_cluster.url, timeout=20).limiter("api", RULE)
+    sent = Sent(*proxied_cluster.proxies)
+    subjects = [f"u{number}" for number in range(6)]
+    for subject in subjects:
+        limiter.hit(subject, 3)
+        remembered(limiter, sent, subject=subject)
+    assert not any(limiter.hit(subject) for subject in subjects)
+    assert sent() == NOTHING
+    for subject in subjects[:5]:
+        plain.reset(subject)
+        wait_until(lambda: limiter.hit(subject), "it passes")  # noqa: B023
+    faults.failover(proxied_cluster, f"{prefix}:limit:{{api:u5}}").strike()
+    plain.reset("u5")
+    wait_until(lambda: limiter.hit("u5"), "it passes")
