@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from octavo import Octavo, Sync
     from octavo.ratelimit import Rule
+    from octavo.testing.proxy import WireProxy
     from tests.fix_faces import Connect
     from tests.fix_servers import Server
 
@@ -228,3 +229,32 @@ def test_whoever_is_interrupted_while_it_waits_gives_its_turn_back(
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
         assert due(limiter.reserve("ada", 3)) == micros(turn.at) + micros(turn.retry_after)
+
+
+@EMBEDDED
+def test_whoever_is_cancelled_before_it_hears_of_its_place_holds_none(
+    server: Server, proxy: WireProxy, prefix: str
+) -> None:
+    places = Concurrency(1, lease=600)
+
+    def taken() -> bool:
+        return any(":leases:" in key for key in stored(server, prefix))
+
+    async def work(limiter: Any) -> None:
+        async with limiter.limit("ada"):
+            raise AssertionError("it has not heard of it")
+
+    async def cancel() -> None:
+        async with octavo.connect_async(proxy.url, prefix=prefix) as db:
+            limiter = db.limiter("jobs", places)
+            await limiter.peek("ada")
+            proxy.delay(reply=0.5)
+            works = asyncio.create_task(work(limiter))
+            await eventually(taken, "the place is taken")
+            works.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await works
+            proxy.calm()
+            await eventually(lambda: not taken(), "it is given back")
+
+    asyncio.run(cancel())
