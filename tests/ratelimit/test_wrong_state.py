@@ -90,7 +90,7 @@ def test_a_key_that_was_lost_costs_what_it_held_and_nothing_else(
     rules = [Limit("9/hour", algorithm="log", name="log"), Concurrency(9), Limit("9/day")]
     limiter, base = db.limiter("api", *rules), f"{prefix}:limit:{{api:ada}}"
     node = server.node_of(base)
-    lost = {
+    lost: dict[str, list[int | None]] = {
         f"{base}:log:log": [9, 6, 6],
         f"{base}:leases:concurrency": [6, 9, 6],
         base: [None, 6, 9],  # the log's times may count without it, or not
