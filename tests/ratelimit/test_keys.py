@@ -50,7 +50,7 @@ def test_all_limits_of_a_subject_are_one_key_but_for_lists_of_times_and_places(
 
 def test_what_is_stored_is_small(db: Octavo[Sync], server: Server, prefix: str) -> None:
     rules = [Limit(f"9/{n} hours") for n in (1, 2, 3, 4)]
-    for number, most in ((1, 80), (4, 220)):
+    for number, most in ((1, 80), (4, 230)):
         db.limiter("api", *rules[:number]).hit("ada")
         node = server.node_of(f"{prefix}:limit:{{api:ada}}")
         assert node.cli("STRLEN", f"{prefix}:limit:{{api:ada}}") <= most
