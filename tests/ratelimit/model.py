@@ -573,14 +573,12 @@ class Model:
         known = use = self._uses.get((subject, rule.name, rule.algorithm))
         if use is not None and use.seen > now:
             use = use.put_back(now)
-        if use is None or use.reset(now) <= now:  # what counts no more leaves nothing behind
-            new = KINDS[rule.algorithm](rule)
-            new.changed = use is not known
-            return new
-        if use.rule.numbers() != rule.numbers():
+        if use is not None and use.reset(now) > now and use.rule.numbers() != rule.numbers():
             use = use.carried(rule, now)
-        use.changed = use is not known
-        use.rule = rule
+        changed = use is not known
+        if use is None or use.reset(now) <= now:  # what counts no more leaves nothing behind
+            use = KINDS[rule.algorithm](rule)
+        use.rule, use.changed = rule, changed
         return use
 
     def _ban_of(self, now: int, subject: str) -> Banned:
@@ -720,7 +718,10 @@ class Model:
         held = [
             receipt
             for receipt in verdict.receipts
-            if isinstance(receipt.use, Places) and receipt.charge.units and receipt.charge.at > now
+            if isinstance(receipt.use, Places)
+            and receipt.use in self._uses.values()
+            and receipt.charge.units
+            and receipt.charge.at > now
         ]
         for receipt in held:
             receipt.charge.at = now + receipt.use.rule.numbers()[1]

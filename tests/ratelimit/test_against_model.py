@@ -285,7 +285,7 @@ class History:
         self.note("reset", subject)
         self.limiter.reset(subject)
         self.model.reset(subject)
-        self.forget(subject)
+        self.clock.pass_time(1)  # or it would not be known what was before
 
     def ban(self) -> None:
         subject, lasts = self.dice.choice(SUBJECTS), self.dice.choice([0, self.clock.window])
