@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from octavo.engine.bounded import Bounded
 from octavo.engine.command import Command, answer, as_it_is
+from octavo.ratelimit.rules import States
 
 if TYPE_CHECKING:
     from octavo.engine.command import Common
@@ -50,10 +51,13 @@ class Lot:
         with self._lock:
             return self._handed_out(cost)
 
-    def put_back(self, units: int) -> None:
-        """Have units that were handed out and not used handed out again."""
+    def put_back(self, units: int) -> bool:
+        """Have units that were handed out and not used handed out again, if any still are."""
         with self._lock:
+            if monotonic() >= self._until:
+                return False
             self._left += units
+        return True
 
     def close(self) -> Command[bool] | None:
         """Hand out nothing any more; return the Command that gives back what is left."""
@@ -65,12 +69,16 @@ class Lot:
 
     def _handed_out(self, cost: int) -> Decision:
         self._left -= cost
-        granted = self._granted
-        (receipt,) = granted.receipts
+        (receipt,) = self._granted.receipts
         costs = tuple(cost if units else 0 for units in receipt.costs)
         own = replace(receipt, costs=costs, settled=False, lot=self)
+        left, limits = self._left, self._granted.limits
         return replace(
-            granted, cost=cost, remaining=granted.remaining + self._left, receipts=(own,)
+            self._granted,
+            cost=cost,
+            remaining=self._granted.remaining + left,
+            limits=limits.holding(left) if isinstance(limits, States) else limits,
+            receipts=(own,),
         )
 
 
@@ -87,6 +95,12 @@ class _Subject:
         self.rules = rules
         self.lot: Lot | None = None
         self.asking = 0.0
+
+    def take(self, asked: Asked) -> Decision | None:
+        """Let a call pass that was not sent, if there are units for it."""
+        if self.lot is None or self.rules != asked.rules:
+            return None
+        return self.lot.take(asked.costs[0])
 
 
 class Lots:
@@ -129,13 +143,19 @@ class Ahead:
         if subject is None:
             subject = _Subject(asked.rules)
             self._lots.by_key.set(key, subject)
-        elif subject.lot is not None and subject.rules == asked.rules:
-            decision = subject.lot.take(cost)
-            if decision is not None:
-                return answer(decision)
-        if cost > self._most or monotonic() < subject.asking:
+        if (decision := subject.take(asked)) is not None:
+            return answer(decision)
+        if cost > self._most:
             return self._decider.decide(asked)
-        return self._more(subject, asked, cost)
+        if monotonic() >= subject.asking:
+            return self._more(subject, asked, cost)
+        # Who asks for more may have been given all there is.
+        return self._decider.decide(asked).map(lambda said: said or subject.take(asked) or said)
+
+    def close(self, key: bytes) -> Command[bool] | None:
+        """Hand out nothing more to a subject; return the Command that gives back what is left."""
+        subject = self._lots.by_key.pop(key)
+        return None if subject is None or subject.lot is None else subject.lot.close()
 
     def _more(self, subject: _Subject, asked: Asked, cost: int) -> Command[Decision]:
         """Return the Command that takes more, and gives back what is left of what there was."""

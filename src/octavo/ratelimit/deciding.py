@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -15,14 +15,13 @@ from octavo.engine.command import Command, answer
 from octavo.engine.keys import slot
 from octavo.errors import ConnectionLost, OutOfMemory, Unavailable, WriteRefused
 from octavo.ratelimit.decision import Decision
+from octavo.ratelimit.denials import changing
 from octavo.ratelimit.limits import Rule
 from octavo.ratelimit.local import LocalLimiter
 from octavo.ratelimit.rules import MOST_COST, RuleSet, merged, pack_changes, pack_costs
 from octavo.ratelimit.scripts import DECIDE, PEEK, SETTLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from octavo.engine.command import Common, Word
     from octavo.engine.tracking import Ticket
     from octavo.errors import OctavoError
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from octavo.ratelimit.lanes import Lane
 
 log = logging.getLogger("octavo")
+
+T = TypeVar("T")
 
 # Any, because a mapping is not one of limits to a checker if it is one of a kind of them.
 Cost = int | Mapping[Any, int]
@@ -98,6 +99,7 @@ class Decider:
     ) -> None:
         self._within = within
         self._topology = common.topology
+        self._tracker = common.tracker
         self._name = name
         self._on_error = on_error
         self._ban = ban
@@ -138,7 +140,7 @@ class Decider:
         keys = asked.keys
         if self._scattered and len(keys) > 1 and len({slot(key) for key in keys}) > 1:
             return self._in_waves(asked, mode)
-        if self._denials is not None and mode == "hit" and wait == 0:
+        if self._denials is not None and mode in {"hit", "ahead"} and wait == 0:
             if (denied := self._denials.known(asked)) is not None:
                 return denied
             ticket = ticket or self._denials.ticket(keys)
@@ -152,14 +154,23 @@ class Decider:
         parts = [self._settle(*each) for each in zip(receipts, used, strict=True)]
         return self.together(parts)
 
-    def _settle(self, receipt: Receipt, used: Sequence[int]) -> Command[Any]:
+    def _settle(self, receipt: Receipt, used: tuple[int, ...]) -> Command[Any]:
         receipt.settled = True
-        charged: Sequence[int] = receipt.costs
-        if receipt.lot is not None:
-            charged, used = _put_back(receipt.lot, charged, used)
+        charged = receipt.costs
+        if receipt.lot is not None and used != charged:
+            charged = _put_back(receipt.lot, charged, used)
             if used == charged:
                 return _DONE
-        return self._change(receipt, pack_changes(receipt, charged, used))
+        change = self._change(receipt, pack_changes(receipt, charged, used))
+        for key in receipt.keys:
+            change = self.changing(key, change)
+        return change
+
+    def changing(self, key: bytes, command: Command[T]) -> Command[T]:
+        """Return a Command that changes a subject's key, and has this process know it at once."""
+        if self._denials is None:
+            return command
+        return changing(self._tracker, key, command)
 
     def _change(self, receipt: Receipt, changes: bytes) -> Command[Any]:
         rules = receipt.rules
@@ -417,33 +428,31 @@ def by_name(costs: Mapping[Any, int]) -> dict[Any, int]:
     return {key.name if isinstance(key, Rule) else key: units for key, units in costs.items()}
 
 
-def _used(receipt: Receipt, actual: Cost | None) -> list[int]:
+def _used(receipt: Receipt, actual: Cost | None) -> tuple[int, ...]:
     """Return how many units of each rule were used in the end; None is none, and no place."""
     rules, charged = receipt.rules.rules, receipt.costs
     if actual is None:
-        return [0] * len(rules)
+        return (0,) * len(rules)
     if not isinstance(actual, Mapping):
         named = dict.fromkeys((rule.name for rule in rules), actual)
     else:
         named = by_name(actual)
     if unknown := named.keys() - {rule.name for rule in rules}:
         raise ValueError(f"actual names {sorted(unknown)!r}, which were not charged")
-    return [
+    return tuple(
         units
         if rule.algorithm == "concurrency" or not units  # not charged: it is a shadow
         else whole("actual", named.get(rule.name, units), 0, MOST_COST)
         for rule, units in zip(rules, charged, strict=True)
-    ]
+    )
 
 
-def _put_back(
-    lot: Lot, charged: Sequence[int], used: Sequence[int]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Put back into a lot what was not used; return what is charged and used without that."""
+def _put_back(lot: Lot, charged: tuple[int, ...], used: tuple[int, ...]) -> tuple[int, ...]:
+    """Put back into a lot what was used of no rule; return what is charged without that."""
     back = min((max(c - u, 0) for c, u in zip(charged, used, strict=True) if c), default=0)
-    lot.put_back(back)
-    charged = tuple(units and units - back for units in charged)
-    return charged, tuple(max(pair) for pair in zip(charged, used, strict=True))
+    if not lot.put_back(back):
+        return charged
+    return tuple(units and units - back for units in charged)
 
 
 def _as_value(error: OctavoError) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from octavo.engine.bounded import Bounded
 from octavo.engine.command import answer
@@ -18,10 +18,12 @@ from octavo.engine.command import answer
 if TYPE_CHECKING:
     from octavo.engine.command import Command, Common
     from octavo.engine.links import Link
-    from octavo.engine.tracking import Ticket
+    from octavo.engine.tracking import Ticket, Tracker
     from octavo.ratelimit.deciding import Asked
     from octavo.ratelimit.decision import Decision
     from octavo.ratelimit.rules import RuleSet
+
+T = TypeVar("T")
 
 _MOST = 100_000
 _GRAIN = 0.001
@@ -118,3 +120,18 @@ class Denials:
         if ticket is None or not self._tracker.keep(ticket, key, self.by_key, denial):
             denial.link = None
             self.by_key.set(key, denial)
+
+
+def changing(tracker: Tracker, key: bytes, command: Command[T]) -> Command[T]:
+    """Return a Command that changes a subject's key, and has this process know it at once.
+
+    What the server tells of it comes on another connection, maybe later than the reply.
+    """
+    # Now for who is asked about in the same batch, and then for what is on its way.
+    tracker.changed((key,))
+
+    def changed(value: T) -> T:
+        tracker.changed((key,))
+        return value
+
+    return command.map(changed)

@@ -15,6 +15,7 @@ from octavo.engine.command import Command, Job, M, as_it_is, flow, operation
 from octavo.engine.keys import check_name
 from octavo.engine.scan import literal, scan
 from octavo.engine.script import Script
+from octavo.ratelimit.denials import changing
 from octavo.ratelimit.inspected import BanState, RuleUsage, Usage
 from octavo.ratelimit.layout import APART, Layout, Subject, own_key
 from octavo.ratelimit.rules import KINDS
@@ -115,19 +116,24 @@ class Limits(Job[M]):
 
         A second round trip is needed if there are logs or places of a `Concurrency`.
         """
-        return forget(self._key(limiter, subject, tag), ())
+        key = self._key(limiter, subject, tag)
+        return changing(self._common.tracker, key, forget(key, ()))
 
     @operation
     def ban(
         self, limiter: str, subject: Subject, lasts: Seconds = 3600, *, tag: str | None = None
     ) -> Command[bool]:
         """Deny whatever a subject asks for, for some time; return whether it was banned already."""
-        return BAN((self._key(limiter, subject, tag),), (millis("lasts", lasts) * 1000,), bool)
+        key = self._key(limiter, subject, tag)
+        return changing(
+            self._common.tracker, key, BAN((key,), (millis("lasts", lasts) * 1000,), bool)
+        )
 
     @operation
     def unban(self, limiter: str, subject: Subject, *, tag: str | None = None) -> Command[bool]:
         """End a subject's ban, and forget earlier ones; return whether it was banned."""
-        return BAN((self._key(limiter, subject, tag),), (0,), bool)
+        key = self._key(limiter, subject, tag)
+        return changing(self._common.tracker, key, BAN((key,), (0,), bool))
 
     def _key(self, limiter: str, subject: Subject, tag: str | None) -> bytes:
         key = Layout(self._prefix, check_name("limiter", limiter), tag, None).key(subject)

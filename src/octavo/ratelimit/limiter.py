@@ -67,12 +67,13 @@ class Limiter(Job[M]):
             has seen ("local").
         deadline: seconds or a timedelta after which there is no answer; None for the client's.
         ban: keeps out, for some time, subjects that were denied too often.
-        deny_cache: remember in this process who was denied twice running, and deny it without a
-            round trip until the call would pass. The server tells of every change before that.
+        deny_cache: remember in this process who was denied twice running, and deny the same call
+            without a round trip until it would pass. The server tells of every change before that.
         prefetch: units to take at once, which `hit` then hands out in this process without a round
             trip; 0 for none. In any window, all processes together admit at most what the limits
             promise for one that is longer by `prefetch_for`, and at most `prefetch` per process
-            more than for the window itself. What is left when the client closes is given back.
+            more than for the window itself. Times in such a decision are as of when the units
+            were taken. What is left when the client closes is given back.
         prefetch_for: seconds or a timedelta for which they are handed out.
         partition: gives the hash tag of a subject, such as the name of a tenant.
         tag: the hash tag of all subjects.
@@ -205,7 +206,7 @@ class Limiter(Job[M]):
         asked, wait_us = self._asked(subject, cost), _micros(wait)
         if self.takes_places:
             return await self._place(subject, asked, math.inf if wait_us < 0 else wait_us / 1e6)
-        decision = await self._decider.decide(asked, wait=wait_us)
+        decision = await self._booked(self._decider.decide(asked, wait=wait_us))
         if not decision:
             raise refusal(subject, decision)
         if decision.delay > 0:
@@ -215,6 +216,35 @@ class Limiter(Job[M]):
                 await self._decider.undo(decision)
                 raise
         return decision
+
+    async def _booked(self, booking: Command[Decision]) -> Decision:
+        """Return what a booking says; of a task that is cancelled meanwhile, nothing stays."""
+        if not self._common.tasks:
+            return await booking
+        answer = _Answer()
+        await Spawn(self._book, booking, answer)
+        try:
+            await WaitFor(answer.is_there)
+        except BaseException:
+            if answer.decision is not None:
+                await Spawn(self._undo, answer.decision)
+            answer.wanted = False
+            raise
+        if answer.decision is None:
+            raise answer.error
+        return answer.decision
+
+    async def _book(self, booking: Command[Decision], answer: _Answer) -> None:
+        try:
+            answer.decision = await booking
+        except BaseException as error:  # noqa: BLE001 - the caller's
+            answer.error = error
+        answer.is_there.set()
+        if not answer.wanted and answer.decision is not None:
+            await self._undo(answer.decision)
+
+    async def _undo(self, decision: Decision) -> None:
+        await self._decider.undo(decision)
 
     async def _place(self, subject: Subject, asked: Asked, seconds: float) -> Decision:
         """Ask until there is a place: when one is released, and when a lease ends."""
@@ -356,8 +386,8 @@ class Limiter(Job[M]):
         A second round trip is needed if there is a log, or places of a `Concurrency`, of a limit
         that is not the limiter's.
         """
-        forgetting = forget(self._layout.key(subject), self._rules.values())
-        return replace(forgetting, within=self._decider.within)
+        key = self._layout.key(subject)
+        return self._changing(key, forget(key, self._rules.values()))
 
     @operation
     def ban(self, subject: Subject, lasts: Seconds = 3600) -> Command[bool]:
@@ -370,8 +400,15 @@ class Limiter(Job[M]):
         return self._banning(subject, 0)
 
     def _banning(self, subject: Subject, micros: int) -> Command[bool]:
-        command = BAN((self._layout.key(subject),), (micros,), bool)
-        return replace(command, within=self._decider.within)
+        key = self._layout.key(subject)
+        return self._changing(key, BAN((key,), (micros,), bool))
+
+    def _changing(self, key: bytes, command: Command[bool]) -> Command[bool]:
+        """Return a Command that changes a subject's key, and what this process has of it."""
+        back = None if self._ahead is None else self._ahead.close(key)
+        if back is not None:
+            command = Command((), (), lambda said: said[-1], parts=(back, command))
+        return replace(self._decider.changing(key, command), within=self._decider.within)
 
     # What is asked
 
@@ -428,6 +465,16 @@ class Limiter(Job[M]):
     def __repr__(self) -> str:
         rules = ", ".join(map(repr, self._rules.values()))
         return f"<{type(self).__name__} {self._name!r}: {rules}>"
+
+
+class _Answer:
+    """What a task that may be cancelled is told by one that is not."""
+
+    def __init__(self) -> None:
+        self.is_there = Signal()
+        self.wanted = True
+        self.decision: Decision | None = None
+        self.error: BaseException = RuntimeError("there is no answer")
 
 
 def _check_rules(rules: Sequence[Rule]) -> dict[str, Rule]:

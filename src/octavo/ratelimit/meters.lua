@@ -241,7 +241,8 @@ local function charge(meter, cost, at, now, id)
   age(meter, at)
   if (kind == FIXED or kind == SLIDING) and meter.b == 0 and meter.c == 0 then meter.a = at end
   if kind == GCRA then
-    meter.b = meter.b + cost * meter.y
+    -- More than may be owed is not passed by a call, but by a settlement.
+    meter.b = math.min(meter.b + cost * meter.y, EXACT)
   elseif kind == SEGMENTED then
     meter.counts[1] = meter.counts[1] + cost
   elseif kind == LOG then

@@ -184,13 +184,20 @@ class RuleSet:
 class States(Mapping[str, LimitState]):
     """What each rule says, by name: made of the reply when somebody looks."""
 
-    __slots__ = ("_costs", "_known", "_reply", "_states")
+    __slots__ = ("_costs", "_held", "_known", "_reply", "_states")
 
-    def __init__(self, known: RuleSet, reply: list[int] | bytes, costs: tuple[int, ...]) -> None:
+    def __init__(
+        self, known: RuleSet, reply: list[int] | bytes, costs: tuple[int, ...], held: int = 0
+    ) -> None:
         self._known = known
         self._reply = reply
         self._costs = costs
+        self._held = held
         self._states: dict[str, LimitState] | None = None
+
+    def holding(self, units: int) -> States:
+        """Return the same for a process that holds so many units of each rule besides."""
+        return States(self._known, self._reply, self._costs, units)
 
     def _made(self) -> dict[str, LimitState]:
         if self._states is None:
@@ -198,10 +205,12 @@ class States(Mapping[str, LimitState]):
             if isinstance(reply, bytes):
                 assert known.lane is not None  # noqa: S101 - for checkers
                 reply = known.lane.full(reply, self._costs)
-            self._states = {
-                rule.name: _state(rule, reply[1], *reply[at : at + 5])
-                for rule, at in zip(known.rules, range(_HEAD, len(reply), _FIELDS), strict=True)
-            }
+            states: dict[str, LimitState] = {}
+            for rule, at in zip(known.rules, range(_HEAD, len(reply), _FIELDS), strict=True):
+                fits, room, wait, refill, reset = reply[at : at + 5]
+                room += self._held * fits
+                states[rule.name] = _state(rule, reply[1], fits, room, wait, refill, reset)
+            self._states = states
         return self._states
 
     def __getitem__(self, name: str) -> LimitState:
