@@ -289,7 +289,16 @@ class Counted(Use):
         return round(self.rule.window * SECOND)
 
 
-class Fixed(Counted):
+class Started(Counted):
+    """Of windows that start with what is used."""
+
+    def charge(self, at: int, units: int) -> Charge:
+        if not self.level(at):
+            self.charges = []  # all of it was given back
+        return super().charge(at, units)
+
+
+class Fixed(Started):
     """Windows of which each starts with its first hit."""
 
     def current(self) -> list[Charge]:
@@ -315,7 +324,7 @@ class Fixed(Counted):
         self.charges = [rounded(current[0].at, used * self.share(old))]
 
 
-class Sliding(Counted):
+class Sliding(Started):
     """Two windows of a row that its first hit starts, of which the older one fades out."""
 
     @property
