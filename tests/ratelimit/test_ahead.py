@@ -66,11 +66,11 @@ def test_no_more_pass_than_there_are(connect: Connect, server: Server) -> None:
 def test_every_limit_is_charged_and_the_scarcest_says_how_much_there_is(
     proxy: WireProxy, connect: Connect, other: Octavo[Sync]
 ) -> None:
-    rules = [Limit("100/hour"), Limit("7/day", algorithm="log"), Limit("9/week", shadow=True)]
+    rules = [Limit("100/hour"), Limit("7/day", algorithm="log")]
     limiter = connect(proxy.url).limiter("api", *rules, prefetch=50, **LONG)
     passed = [limiter.hit("ada").allowed for _ in range(9)]
     assert passed == [True] * 7 + [False] * 2
-    assert left(other.limiter("api", *rules))[:2] == [93, 0]
+    assert left(other.limiter("api", *rules)) == [93, 0]
 
 
 def test_threads_share_what_was_taken(proxy: WireProxy, prefix: str, other: Octavo[Sync]) -> None:

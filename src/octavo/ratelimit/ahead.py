@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from msgspec.structs import replace
 
 from octavo.engine.bounded import Bounded
 from octavo.engine.command import Command, answer, as_it_is
+from octavo.engine.fork import mind_forks
 from octavo.ratelimit.rules import States
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from octavo.ratelimit.decision import Decision
     from octavo.ratelimit.limits import Rule
 
-_MOST_LOTS = 10_000
+_MOST_SUBJECTS = 10_000
 _ASKING = 1.0
 """Seconds after which somebody who asks for more is not waited for, if there is no deadline."""
 
@@ -30,19 +33,22 @@ class Lot:
         decider: has asked for them.
         granted: the server's decision.
         until: until when they may be handed out, by `time.monotonic()`.
+
+    Attributes:
+        until: the same; 0.0 once it is closed.
     """
 
     def __init__(self, decider: Decider, granted: Decision, until: float) -> None:
+        self.until = until
         self._decider = decider
         self._granted = granted
-        self._until = until
         self._left = granted.cost
         self._lock = threading.Lock()
 
     def take(self, cost: int) -> Decision | None:
         """Let a call pass that was not sent, if there are units for it."""
         with self._lock:
-            if self._left < cost or monotonic() >= self._until:
+            if self._left < cost or monotonic() >= self.until:
                 return None
             return self._handed_out(cost)
 
@@ -54,7 +60,7 @@ class Lot:
     def put_back(self, units: int) -> bool:
         """Have units that were handed out and not used handed out again, if any still are."""
         with self._lock:
-            if monotonic() >= self._until:
+            if monotonic() >= self.until:
                 return False
             self._left += units
         return True
@@ -62,10 +68,14 @@ class Lot:
     def close(self) -> Command[bool] | None:
         """Hand out nothing any more; return the Command that gives back what is left."""
         with self._lock:
-            left, self._left, self._until = self._left, 0, 0.0
+            left, self._left, self.until = self._left, 0, 0.0
         if left == 0:
             return None
         return self._decider.undo(self._granted, self._granted.cost - left)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as None: another process has nothing of it."""
+        return type(None), ()
 
     def _handed_out(self, cost: int) -> Decision:
         self._left -= cost
@@ -85,16 +95,15 @@ class Lot:
 class _Subject:
     """What a process has of one subject's units.
 
-    Attributes:
-        rules: what they were granted under.
-        lot: the units; None for none.
-        asking: until when somebody is taken to be asking for more, by `time.monotonic()`.
+    Args:
+        rules: what they are granted under.
     """
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.rules = rules
         self.lot: Lot | None = None
-        self.asking = 0.0
+        self._asking = 0.0
+        self._lock = threading.Lock()
 
     def take(self, asked: Asked) -> Decision | None:
         """Let a call pass that was not sent, if there are units for it."""
@@ -102,18 +111,50 @@ class _Subject:
             return None
         return self.lot.take(asked.costs[0])
 
+    def may_ask(self, seconds: float) -> bool:
+        """Whether the caller is the one to ask for more, which nobody else is for some seconds."""
+        with self._lock:
+            now = monotonic()
+            if now < self._asking:
+                return False
+            self._asking = now + seconds
+            return True
+
+    def has_asked(self) -> None:
+        """End that."""
+        self._asking = 0.0
+
 
 class Lots:
-    """The lots of a client's limiters of one name, by the keys of their subjects."""
+    """The lots of a client's limiters of one name: by the keys of their subjects, and by age."""
 
     def __init__(self) -> None:
-        self.by_key: Bounded[bytes, _Subject] = Bounded(_MOST_LOTS)
+        self.by_key: Bounded[bytes, _Subject] = Bounded(_MOST_SUBJECTS)
+        self._by_age: deque[Lot] = deque()
+        mind_forks(self)
+
+    def add(self, lot: Lot) -> None:
+        """Remember to give back what will be left of it."""
+        self._by_age.append(lot)
+
+    def lapsed(self) -> list[Command[bool]]:
+        """Return the Commands that give back what is left of lots that are over."""
+        now = monotonic()
+        backs: list[Command[bool]] = []
+        with suppress(IndexError):
+            while self._by_age[0].until <= now:
+                if (back := self._by_age.popleft().close()) is not None:
+                    backs.append(back)
+        return backs
 
     def last(self) -> Command[Any] | None:
         """Return the Command that gives back what was not handed out, when the client closes."""
-        lots = [subject.lot for subject in self.by_key.values() if subject.lot is not None]
-        parts = tuple(back for lot in lots if (back := lot.close()) is not None)
+        parts = tuple(back for lot in self._by_age if (back := lot.close()) is not None)
         return Command((), (), as_it_is, parts=parts) if parts else None
+
+    def after_fork(self) -> None:
+        """In a forked child: what was taken is the parent's."""
+        self._by_age = deque()
 
 
 class Ahead:
@@ -147,7 +188,7 @@ class Ahead:
             return answer(decision)
         if cost > self._most:
             return self._decider.decide(asked)
-        if monotonic() >= subject.asking:
+        if subject.may_ask(self._decider.within or _ASKING):
             return self._more(subject, asked, cost)
         # Who asks for more may have been given all there is.
         return self._decider.decide(asked).map(lambda said: said or subject.take(asked) or said)
@@ -158,25 +199,27 @@ class Ahead:
         return None if subject is None or subject.lot is None else subject.lot.close()
 
     def _more(self, subject: _Subject, asked: Asked, cost: int) -> Command[Decision]:
-        """Return the Command that takes more, and gives back what is left of what there was."""
-        now = monotonic()
-        subject.asking = now + (self._decider.within or _ASKING)
-        back = None if subject.lot is None else subject.lot.close()
+        """Return the Command that takes more, and gives back what is left of what is over."""
+        until = monotonic() + self._seconds
+        backs = self._lots.lapsed()
+        if subject.lot is not None and (back := subject.lot.close()) is not None:
+            backs.append(back)
 
         def read(said: Decision) -> Decision:
-            subject.asking = 0.0
+            subject.has_asked()
             if not said.receipts:
                 return said
-            subject.rules = asked.rules
-            subject.lot = lot = Lot(self._decider, said, now + self._seconds)
+            lot = Lot(self._decider, said, until)
+            subject.rules, subject.lot = asked.rules, lot
+            self._lots.add(lot)
             self._common.at_close(self._lots.last)
             return lot.first(cost)
 
         more = self._decider.decide(asked, "ahead", most=self._most).map(read)
-        if back is None:
+        if not backs:
             return more
 
         def last(said: list[Any]) -> Any:
             return said[-1]
 
-        return Command((), (), last, parts=(back, more), within=self._decider.within)
+        return Command((), (), last, parts=(*backs, more), within=self._decider.within)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -44,6 +45,8 @@ NO_ANSWER = (ConnectionLost, Unavailable, OutOfMemory, WriteRefused)
 
 _NOTHING, _DONE = answer(value=False), answer(value=True)
 _KNOWN_SETS = 1000
+_settling = threading.Lock()
+"""Held while a receipt is claimed, which is good for once."""
 
 
 class Asked(NamedTuple):
@@ -149,13 +152,15 @@ class Decider:
 
     def settle(self, decision: Decision, actual: Cost | None) -> Command[bool]:
         """Return the Command that has a call charged what it has used; None is nothing."""
-        receipts = [receipt for receipt in decision.receipts if not receipt.settled]
-        used = [_used(receipt, actual) for receipt in receipts]
-        parts = [self._settle(*each) for each in zip(receipts, used, strict=True)]
-        return self.together(parts)
+        used = [_used(receipt, actual) for receipt in decision.receipts]
+        with _settling:
+            receipts = list(zip(decision.receipts, used, strict=True))
+            receipts = [(receipt, units) for receipt, units in receipts if not receipt.settled]
+            for receipt, _ in receipts:
+                receipt.settled = True
+        return self.together([self._settle(*each) for each in receipts])
 
     def _settle(self, receipt: Receipt, used: tuple[int, ...]) -> Command[Any]:
-        receipt.settled = True
         charged = receipt.costs
         if receipt.lot is not None and used != charged:
             charged = _put_back(receipt.lot, charged, used)

@@ -137,5 +137,9 @@ class Decision(msgspec.Struct, frozen=True):
 
 def refusal(subject: object, decision: Decision) -> RateLimited:
     """Return the error that tells of a denial."""
-    limits = ", ".join(decision.violated) or "the server's absence"
-    return RateLimited(f"{subject!r} is over its limit: {limits}", decision=decision)
+    if not decision.violated:
+        return RateLimited(f"{subject!r} may not pass without the server", decision=decision)
+    wait = decision.retry_after
+    when = "which never passes" if wait is None else f"try again in {wait:.3g} seconds"
+    limits = ", ".join(decision.violated)
+    return RateLimited(f"{subject!r} is over its limit: {limits}; {when}", decision=decision)

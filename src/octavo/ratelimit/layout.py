@@ -69,7 +69,7 @@ class Layout:
             text = text.replace(":", "%3A")
         if self._partition is None:
             return f"{self._head}{text}{self._foot}".encode()
-        tag = self._partition(str(subject))
+        tag = self._partition(subject if isinstance(subject, str) else text_of(subject))
         return f"{self._shared(check_name('partition', tag))}{text}".encode()
 
 

@@ -109,7 +109,7 @@ class _Block:
         decision = cast("Decision", self._decision)
         if kind is not None and issubclass(kind, self._refund_on):
             return self._limiter.refund(decision)
-        if any(state.unit == "concurrent-requests" for state in decision.limits.values()):
+        if self._limiter.takes_places:
             return self._limiter.release(decision)
         return None
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from binascii import hexlify
 from collections.abc import Mapping
-from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Never, get_args, overload
 
 from msgspec.structs import replace
@@ -17,24 +14,20 @@ from octavo.engine.command import (
     Command,
     Job,
     M,
-    Signal,
-    Sleep,
-    Spawn,
-    WaitFor,
     flow,
     operation,
 )
-from octavo.errors import OctavoError
 from octavo.ratelimit.ahead import Ahead
 from octavo.ratelimit.deciding import Asked, Cost, Decider, OnError, by_name
 from octavo.ratelimit.decision import Decision, refusal
 from octavo.ratelimit.denials import Denials
 from octavo.ratelimit.inspection import forget
-from octavo.ratelimit.layout import Layout, Subject, own_key, own_keys
+from octavo.ratelimit.layout import Layout, Subject, own_key
 from octavo.ratelimit.limited import Limited
 from octavo.ratelimit.limits import Ban, Concurrency, Rule
 from octavo.ratelimit.rules import MOST_COST, RuleSet, pack_ban
 from octavo.ratelimit.scripts import BAN, RENEW
+from octavo.ratelimit.waiting import Waiting, leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,8 +39,6 @@ if TYPE_CHECKING:
 Subjects = Mapping[Any, Subject]
 _MOST_PLACES = 1000
 _MOST_RULES = 64
-_POLL = 0.1
-"""Seconds between two questions for a place, while nobody would tell of it."""
 
 
 class Limiter(Job[M]):
@@ -73,7 +64,8 @@ class Limiter(Job[M]):
             trip; 0 for none. In any window, all processes together admit at most what the limits
             promise for one that is longer by `prefetch_for`, and at most `prefetch` per process
             more than for the window itself. Times in such a decision are as of when the units
-            were taken. What is left when the client closes is given back.
+            were taken. What nobody has used by then is given back when the process next asks for
+            more, or when the client closes: until then nobody else has it.
         prefetch_for: seconds or a timedelta for which they are handed out.
         partition: gives the hash tag of a subject, such as the name of a tenant.
         tag: the hash tag of all subjects.
@@ -118,11 +110,14 @@ class Limiter(Job[M]):
             scattered=common.topology.target.kind == "cluster" and tag is None,
             own=self._set,
         )
+        self._waiting = Waiting(common, self._decider)
         self._ahead: Ahead | None = None
         if whole("prefetch", prefetch, 0, MOST_COST):
             self._without_places("prefetch")
             if ban is not None:
                 raise ValueError("prefetch and ban exclude each other: a ban has to be heard of")
+            if any(rule.shadow for rule in rules):
+                raise ValueError("prefetch and shadow limits exclude each other: all have to fit")
             held = millis("prefetch_for", prefetch_for) / 1000
             self._ahead = Ahead(common, name, self._decider, prefetch, held)
 
@@ -198,97 +193,18 @@ class Limiter(Job[M]):
 
         Interrupted or cancelled while it waits, it gives back what it reserved. With a
         `Concurrency`, whose places time alone does not free, it asks again whenever one may be
-        free, in no order: a semaphore has one.
+        free: one caller of each process does, the first who came. Among processes there is no
+        order; a semaphore has one.
 
         Raises:
             RateLimited: it would not be time within `wait` seconds, or never.
         """
         asked, wait_us = self._asked(subject, cost), _micros(wait)
-        if self.takes_places:
-            return await self._place(subject, asked, math.inf if wait_us < 0 else wait_us / 1e6)
-        decision = await self._booked(self._decider.decide(asked, wait=wait_us))
-        if not decision:
-            raise refusal(subject, decision)
-        if decision.delay > 0:
-            try:
-                await Sleep(decision.delay)
-            except BaseException:
-                await self._decider.undo(decision)
-                raise
-        return decision
-
-    async def _booked(self, booking: Command[Decision]) -> Decision:
-        """Return what a booking says; of a task that is cancelled meanwhile, nothing stays."""
-        if not self._common.tasks:
-            return await booking
-        answer = _Answer()
-        await Spawn(self._book, booking, answer)
-        try:
-            await WaitFor(answer.is_there)
-        except BaseException:
-            if answer.decision is not None:
-                await Spawn(self._undo, answer.decision)
-            answer.wanted = False
-            raise
-        if answer.decision is None:
-            raise answer.error
-        return answer.decision
-
-    async def _book(self, booking: Command[Decision], answer: _Answer) -> None:
-        try:
-            answer.decision = await booking
-        except BaseException as error:  # noqa: BLE001 - the caller's
-            answer.error = error
-        answer.is_there.set()
-        if not answer.wanted and answer.decision is not None:
-            await self._undo(answer.decision)
-
-    async def _undo(self, decision: Decision) -> None:
-        await self._decider.undo(decision)
-
-    async def _place(self, subject: Subject, asked: Asked, seconds: float) -> Decision:
-        """Ask until there is a place: when one is released, and when a lease ends."""
-        until = monotonic() + seconds
-        try:
-            if seconds == 0:
-                decision = await self._decider.decide(asked)
-            else:
-                decision = await self._ask_and_wait(asked, until)
-            while not decision and decision.retry_after is not None and monotonic() < until:
-                decision = await self._ask_and_wait(asked, until)
-        except BaseException:
-            # It may have been granted, and nobody heard of it.
-            await Spawn(self._give_up, asked)
-            raise
+        waits_for = self._waiting.place if self.takes_places else self._waiting.turn
+        decision = await waits_for(asked, wait_us)
         if not decision:
             raise refusal(subject, decision)
         return decision
-
-    async def _ask_and_wait(self, asked: Asked, until: float) -> Decision:
-        """Ask for a place; if there is none, return when it is time to ask again."""
-        tracker, changed = self._common.tracker, Signal()
-        keys, ticket = own_keys(asked.keys[0], asked.rules), tracker.ticket()
-        for key in keys:
-            tracker.wait_for(key, changed)
-        try:
-            decision = await self._decider.decide(asked, ticket=ticket)
-            if not decision and decision.retry_after is not None:
-                longest = _POLL if ticket.link is None else math.inf
-                left = max(until - monotonic(), 0.0)
-                await WaitFor(changed, min(decision.retry_after, longest, left))
-        finally:
-            for key in keys:
-                tracker.wait_no_more(key, changed)
-        return decision
-
-    async def _give_up(self, asked: Asked) -> None:
-        places = [
-            _leave(own_key(asked.keys[0], rule), asked.id, cost)
-            for rule, cost in zip(asked.rules, asked.costs, strict=True)
-            if rule.algorithm == "concurrency"
-        ]
-        with suppress(OctavoError, RuntimeError):  # the leases end by themselves
-            await self._decider.together(places)
 
     if TYPE_CHECKING:
 
@@ -314,6 +230,17 @@ class Limiter(Job[M]):
             refund_on: RefundOn = ...,
             exempt: Callable[..., bool] | None = ...,
         ) -> Limited[M, None]: ...
+        @overload
+        def limit(
+            self,
+            subject: Subject,
+            *,
+            cost: Cost | Callable[..., Cost] = ...,
+            wait: Seconds | None = ...,
+            on_limit: OnLimit,
+            refund_on: RefundOn = ...,
+            exempt: Callable[..., bool] | None = ...,
+        ) -> Limited[M, Any]: ...
 
     def limit(
         self,
@@ -367,7 +294,7 @@ class Limiter(Job[M]):
     def release(self, decision: Decision) -> Command[bool]:
         """Give back the places of every `Concurrency`; return whether any were still held."""
         places = _places(_of(decision))
-        parts = [_leave(key, receipt.id, cost) for receipt, _, key, cost in places]
+        parts = [leave(key, receipt.id, cost) for receipt, _, key, cost in places]
         return self._decider.together(parts)
 
     @operation
@@ -467,16 +394,6 @@ class Limiter(Job[M]):
         return f"<{type(self).__name__} {self._name!r}: {rules}>"
 
 
-class _Answer:
-    """What a task that may be cancelled is told by one that is not."""
-
-    def __init__(self) -> None:
-        self.is_there = Signal()
-        self.wanted = True
-        self.decision: Decision | None = None
-        self.error: BaseException = RuntimeError("there is no answer")
-
-
 def _check_rules(rules: Sequence[Rule]) -> dict[str, Rule]:
     by_name: dict[str, Rule] = {}
     for rule in rules:
@@ -508,12 +425,6 @@ def _of(decision: object) -> Decision:
     if not isinstance(decision, Decision):
         raise TypeError(f"decision must be a Decision, not {decision!r}")
     return decision
-
-
-def _leave(key: bytes, id: bytes, cost: int) -> Command[int]:  # noqa: A002 - as records have it
-    """Return the Command that gives back places."""
-    places = (b"%b:%d" % (id, i + 1) for i in range(cost))
-    return Command((b"ZREM", key, *places), (key,), int, idempotent=True)
 
 
 def _places(decision: Decision) -> list[tuple[Receipt, Rule, bytes, int]]:

@@ -271,10 +271,17 @@ end
 -- state then. Of a debt time pays the oldest part first: what stood before a charge is what was
 -- owed then, less what was given back since, at most all of it.
 local function give_back(meter, units, charged, at, mark, now)
-  local kind = meter.kind
+  local kind, was = meter.kind, meter.was or meter
   meter.changed = true
+  if was.policy == 1 then
+    -- They are of a plan of which the same share is used of this one.
+    local most, before = meter.x, was.x
+    if kind == GCRA then
+      most, before = meter.z / meter.y, was.z / was.y
+    end
+    units = before > 0 and math.floor(units * most / before) or 0
+  end
   if kind == GCRA then
-    local was = meter.was or meter
     local own = charged * was.y
     local before = meter.was and 0 or math.max(0, mark - own - meter.c)
     local unpaid = math.max(0, own - math.max(0, (now - at) * was.x - before))
@@ -427,7 +434,7 @@ local function restore(meter, stored, now, as_it_is)
     if over_at(stored) <= now and stored.kind ~= GCRA then return end
   end
   if as_it_is and not same then
-    meter.was = { x = meter.x, y = meter.y }
+    meter.was = { x = meter.x, y = meter.y, z = meter.z, policy = math.floor(stored.flags / 2) }
     meter.x, meter.y, meter.z = stored.x, stored.y, stored.z
   end
   if same or as_it_is then

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -69,6 +69,10 @@ class RuleSet:
         self.quotas = any(isinstance(rule, Quota) for rule in rules)
         self.lane = lane_of(rules) if self.places == tuple(sorted(places)) else None
         self.split = self._split() if self.lane is not None and own > 1 else ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it is made of."""
+        return RuleSet, (self.rules, self.places)
 
     def _split(self) -> tuple[bytes, ...]:
         by_place: dict[int, list[Rule]] = {}
@@ -212,6 +216,10 @@ class States(Mapping[str, LimitState]):
                 states[rule.name] = _state(rule, reply[1], fits, room, wait, refill, reset)
             self._states = states
         return self._states
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it says."""
+        return dict, (self._made(),)
 
     def __getitem__(self, name: str) -> LimitState:
         return self._made()[name]
