@@ -40,14 +40,14 @@ BUGS = (
     bug(
         "a bucket asked in short is left too little",
         "lanes.lua",
-        "if debt > cap then allowed",
-        "if debt >= cap then allowed",
+        "if debt > z then allowed",
+        "if debt >= z then allowed",
     ),
     bug(
         "one full bucket of several denies nothing in short",
         "lanes.lua",
-        "if debt > cap then allowed = false end",
-        "if debt > cap then allowed = first + i < count end",
+        "if debt > z then allowed = false end",
+        "if debt > z then allowed = first + i < count end",
     ),
     bug(
         "what is asked in short takes no notice of a clock put back",
@@ -94,7 +94,7 @@ BUGS = (
     bug(
         "a sliding window asked in short lets too much pass",
         "lanes.lua",
-        "if before * ticks > (x - used) * cap then",
+        "if before * ticks > (x - used) * z then",
         "if used > x then",
     ),
     bug(
@@ -112,7 +112,7 @@ BUGS = (
     bug(
         "a shadow denies",
         "decide.lua",
-        "if rule.flags % 2 == 0 and not (fits[i]",
+        "if not rule.shadow and not (fits[i]",
         "if not (fits[i]",
     ),
     bug(
@@ -238,14 +238,14 @@ BUGS = (
     ),
     bug(
         "alone, parts of a microsecond are not waited for",
-        "local.py",
+        "meters.py",
         "return now + -(-excess // self.rate) if",
         "return now + excess // self.rate if",
         ALONE,
     ),
     bug(
         "alone, a segment less is counted",
-        "local.py",
+        "meters.py",
         "self.counts[: self.segments + 1 - aged]",
         "self.counts[: self.segments - aged]",
         ALONE,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from octavo.ratelimit.limits import Rule
 
 _MOST_SUBJECTS = 10_000
+_MOST_BACKS = 16
+"""Lots given back with one question."""
 _ASKING = 1.0
 """Seconds after which somebody who asks for more is not waited for, if there is no deadline."""
 
@@ -142,14 +144,14 @@ class Lots:
         now = monotonic()
         backs: list[Command[bool]] = []
         with suppress(IndexError):
-            while self._by_age[0].until <= now:
+            while len(backs) < _MOST_BACKS and self._by_age[0].until <= now:
                 if (back := self._by_age.popleft().close()) is not None:
                     backs.append(back)
         return backs
 
     def last(self) -> Command[Any] | None:
         """Return the Command that gives back what was not handed out, when the client closes."""
-        parts = tuple(back for lot in self._by_age if (back := lot.close()) is not None)
+        parts = tuple(back for lot in list(self._by_age) if (back := lot.close()) is not None)
         return Command((), (), as_it_is, parts=parts) if parts else None
 
     def after_fork(self) -> None:
@@ -189,13 +191,16 @@ class Ahead:
         if cost > self._most:
             return self._decider.decide(asked)
         if subject.may_ask(self._decider.within or _ASKING):
-            return self._more(subject, asked, cost)
+            if (decision := subject.take(asked)) is None:
+                return self._more(subject, asked, cost)
+            subject.has_asked()
+            return answer(decision)
         # Who asks for more may have been given all there is.
         return self._decider.decide(asked).map(lambda said: said or subject.take(asked) or said)
 
     def close(self, key: bytes) -> Command[bool] | None:
         """Hand out nothing more to a subject; return the Command that gives back what is left."""
-        subject = self._lots.by_key.pop(key)
+        subject = self._lots.by_key.get(key)
         return None if subject is None or subject.lot is None else subject.lot.close()
 
     def _more(self, subject: _Subject, asked: Asked, cost: int) -> Command[Decision]:
@@ -206,14 +211,14 @@ class Ahead:
             backs.append(back)
 
         def read(said: Decision) -> Decision:
+            if said.receipts:
+                lot = Lot(self._decider, said, until)
+                subject.rules, subject.lot = asked.rules, lot
+                self._lots.add(lot)
+                self._common.at_close(self._lots.last)
+                said = lot.first(cost)
             subject.has_asked()
-            if not said.receipts:
-                return said
-            lot = Lot(self._decider, said, until)
-            subject.rules, subject.lot = asked.rules, lot
-            self._lots.add(lot)
-            self._common.at_close(self._lots.last)
-            return lot.first(cost)
+            return said
 
         more = self._decider.decide(asked, "ahead", most=self._most).map(read)
         if not backs:

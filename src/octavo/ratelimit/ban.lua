@@ -1,5 +1,5 @@
 -- ban.lua: keep a subject out, or no longer
--- KEYS[1] subject: {base}:{subject} (string)
+-- KEYS[1] subject: {base} (string)
 -- ARGV[1] lasts: microseconds; 0 ends a ban
 -- returns 1 if it was banned before, else 0
 -- @include meters.lua

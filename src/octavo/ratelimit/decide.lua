@@ -40,7 +40,7 @@ local granted, most = 0, tonumber(ARGV[8])
 for i, rule in ipairs(rules) do
   costs[i] = struct.unpack('>I5', ARGV[2], 5 * i - 4)
   granted = math.max(granted, costs[i])
-  if mode == 'take' and rule.flags % 2 == 0 then most = math.min(most, left(rule, now)) end
+  if mode == 'take' and not rule.shadow then most = math.min(most, left(rule, now)) end
 end
 if mode == 'take' then
   granted = math.max(granted, most)
@@ -50,7 +50,7 @@ end
 local allowed, at, fits = banned == 0, now, {}
 for i, rule in ipairs(rules) do
   times[i] = earliest(rule, costs[i], now)
-  if rule.flags % 2 == 0 and times[i] then at = math.max(at, times[i]) end
+  if not rule.shadow and times[i] then at = math.max(at, times[i]) end
 end
 local due = math.min(at, wait < 0 and at or now + wait)
 local bookable = {}
@@ -60,7 +60,7 @@ for i, rule in ipairs(rules) do
     or rule.kind == GCRA and (at - now) * rule.x + rule.z <= EXACT
     or rule.kind ~= QUOTA and rule.kind ~= GCRA
   fits[i] = times[i] and times[i] <= due
-  if rule.flags % 2 == 0 and not (fits[i] and bookable[i]) then
+  if not rule.shadow and not (fits[i] and bookable[i]) then
     allowed, fits[i] = false, false
   end
 end
@@ -83,7 +83,7 @@ if (ARGV[5] or '') ~= '' and banned == 0 and not allowed and mode ~= 'peek' then
   local after, within, lasts, growth, longest, forget = struct.unpack('>I4I7I7dI7I7', ARGV[5])
   for i, rule in ipairs(rules) do
     local ban = bans[rule.key] or { 0, 0, 0, 0 }
-    if rule.flags % 2 == 0 and not fits[i] and ban.counted ~= now then
+    if not rule.shadow and not fits[i] and ban.counted ~= now then
       if now - ban[3] >= within then
         ban[2], ban[3] = 0, now
       end

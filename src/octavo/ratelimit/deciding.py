@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from octavo.ratelimit.lanes import Lane
 
 log = logging.getLogger("octavo")
-
-T = TypeVar("T")
 
 # Any, because a mapping is not one of limits to a checker if it is one of a kind of them.
 Cost = int | Mapping[Any, int]
@@ -167,15 +165,10 @@ class Decider:
             if used == charged:
                 return _DONE
         change = self._change(receipt, pack_changes(receipt, charged, used))
-        for key in receipt.keys:
-            change = self.changing(key, change)
+        if self._denials is not None:
+            for key in receipt.keys:
+                change = changing(self._tracker, key, change)
         return change
-
-    def changing(self, key: bytes, command: Command[T]) -> Command[T]:
-        """Return a Command that changes a subject's key, and has this process know it at once."""
-        if self._denials is None:
-            return command
-        return changing(self._tracker, key, command)
 
     def _change(self, receipt: Receipt, changes: bytes) -> Command[Any]:
         rules = receipt.rules
@@ -438,10 +431,13 @@ def _used(receipt: Receipt, actual: Cost | None) -> tuple[int, ...]:
     rules, charged = receipt.rules.rules, receipt.costs
     if actual is None:
         return (0,) * len(rules)
-    if not isinstance(actual, Mapping):
-        named = dict.fromkeys((rule.name for rule in rules), actual)
-    else:
+    if isinstance(actual, Mapping):
         named = by_name(actual)
+    else:
+        counted = zip(rules, charged, strict=True)
+        if actual and len({n for rule, n in counted if n and rule.algorithm != "concurrency"}) > 1:
+            raise ValueError(f"actual must be by name, as charged was {charged}, not {actual!r}")
+        named = dict.fromkeys((rule.name for rule in rules), actual)
     if unknown := named.keys() - {rule.name for rule in rules}:
         raise ValueError(f"actual names {sorted(unknown)!r}, which were not charged")
     return tuple(

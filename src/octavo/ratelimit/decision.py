@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -140,6 +141,8 @@ def refusal(subject: object, decision: Decision) -> RateLimited:
     if not decision.violated:
         return RateLimited(f"{subject!r} may not pass without the server", decision=decision)
     wait = decision.retry_after
-    when = "which never passes" if wait is None else f"try again in {wait:.3g} seconds"
+    when = "this cost never passes"
+    if wait is not None:
+        when = f"try again in {wait:.1f} s" if wait < 10 else f"try again in {math.ceil(wait):,} s"
     limits = ", ".join(decision.violated)
     return RateLimited(f"{subject!r} is over its limit: {limits}; {when}", decision=decision)

@@ -23,7 +23,7 @@ for i, found in ipairs(stored) do
   begin(meter, now)
   restore(meter, found, now)
   rules[i] = {
-    found.kind, found.name, found.flags % 2, left(meter, now),
+    found.kind, found.name, found.shadow and 1 or 0, left(meter, now),
     meter.kind == GCRA and whole(meter.z, meter.y) or meter.x,
     math.max(over_at(meter) - now, 0),
   }

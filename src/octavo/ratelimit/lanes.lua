@@ -32,7 +32,7 @@ local function in_short(keys, args)
     end
     local numbers, over = { struct.unpack('>' .. string.rep('I7', 3 * count), rules, 3) }, 0
     for i = 1, count do
-      local x, y, cap = numbers[3 * i - 2], numbers[3 * i - 1], numbers[3 * i]
+      local x, y, z = numbers[3 * i - 2], numbers[3 * i - 1], numbers[3 * i]
       local cost, at = costs[first + i]
       if mode == 'debts' then
         local debt, back, more = 0, 0, cost * y
@@ -40,8 +40,8 @@ local function in_short(keys, args)
           debt, back = state[2 * i + 2] - (now - seen) * x, state[2 * i + 3]
         end
         -- What never fits would not be exact.
-        debt = (debt < 0 and 0 or debt) + (more > cap and cap + 1 or more)
-        if debt > cap then allowed = false end
+        debt = (debt < 0 and 0 or debt) + (more > z and z + 1 or more)
+        if debt > z then allowed = false end
         charged[2 * (first + i) - 1], charged[2 * (first + i)] = debt, back
         -- Up to a microsecond late, which a TTL may be.
         at = now + debt / x + 1
@@ -57,7 +57,7 @@ local function in_short(keys, args)
         charged[2 * (first + i) - 1], charged[2 * (first + i)] = start, used
         at = start + y
       else
-        local start, used, before, window = now, 0, 0, y * cap
+        local start, used, before, window = now, 0, 0, y * z
         if state then
           start, used, before = state[3 * i + 1], state[3 * i + 2], state[3 * i + 3]
           if now >= start + window then start, used, before = start + window, 0, used end
@@ -66,8 +66,8 @@ local function in_short(keys, args)
           if used + before == 0 then start = now end
         end
         used = used + cost
-        local ticks = cap - math.floor((now - start) / y)
-        if before * ticks > (x - used) * cap then allowed = false end
+        local ticks = z - math.floor((now - start) / y)
+        if before * ticks > (x - used) * z then allowed = false end
         local last = 3 * (first + i)
         charged[last - 2], charged[last - 1], charged[last] = start, used, before
         at = start + 2 * window

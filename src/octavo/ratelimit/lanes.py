@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from octavo.ratelimit.local import Bucket, Meter, Sliding, Window
+from octavo.ratelimit.meters import Bucket, Meter, Sliding, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

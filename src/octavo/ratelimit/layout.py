@@ -2,11 +2,11 @@
 
 | key | Redis type | holds | TTL |
 |---|---|---|---|
-| `{base}` = `{prefix}:limit:{name:subject}` | string | what was used of each rule; a ban | until that is over |
+| `{base}` = `PREFIX:limit:{NAME:SUBJECT}`, the braces being its hash tag | string | what was used of each rule; a ban | until that is over |
 | `{base}:log:{rule}` | list | of an exact log, a time for each unit, the oldest first | as above |
 | `{base}:leases:{rule}` | sorted set | of a `Concurrency`, places by the time they end | as above |
 
-With `tag=` or `partition=`, `{base}` is `{prefix}:limit:{tag}.{name}:{subject}`. A subject over 128 bytes is cut to 32
+With `tag=` or `partition=`, `{base}` is `PREFIX:limit:{TAG}.NAME:SUBJECT`. A subject over 128 bytes is cut to 32
 and a BLAKE2b digest. Times are the server's, in microseconds. The string is written by `meters.lua`.
 """  # noqa: E501 - a table
 

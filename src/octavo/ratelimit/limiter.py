@@ -10,17 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, Never, get_args, overload
 from msgspec.structs import replace
 
 from octavo.engine.checks import Seconds, flag, millis, whole
-from octavo.engine.command import (
-    Command,
-    Job,
-    M,
-    flow,
-    operation,
-)
+from octavo.engine.command import Command, Job, M, flow, operation
 from octavo.ratelimit.ahead import Ahead
 from octavo.ratelimit.deciding import Asked, Cost, Decider, OnError, by_name
 from octavo.ratelimit.decision import Decision, refusal
-from octavo.ratelimit.denials import Denials
+from octavo.ratelimit.denials import Denials, changing
 from octavo.ratelimit.inspection import forget
 from octavo.ratelimit.layout import Layout, Subject, own_key
 from octavo.ratelimit.limited import Limited
@@ -281,7 +275,8 @@ class Limiter(Job[M]):
 
         Args:
             decision: of a call that was allowed.
-            actual: units used, 0 for none; or by name, for those that differ from what was charged.
+            actual: units used, 0 for none; or by name, for those that differ from what was charged,
+                which it has to be if limits were charged differently.
 
         Returns:
             Whether it was asked for the first time.
@@ -335,7 +330,8 @@ class Limiter(Job[M]):
         back = None if self._ahead is None else self._ahead.close(key)
         if back is not None:
             command = Command((), (), lambda said: said[-1], parts=(back, command))
-        return replace(self._decider.changing(key, command), within=self._decider.within)
+        command = changing(self._common.tracker, key, command)
+        return replace(command, within=self._decider.within)
 
     # What is asked
 
@@ -386,7 +382,7 @@ class Limiter(Job[M]):
         if self.takes_places:
             raise ValueError(
                 f"{what} needs limits that time alone refills, which a Concurrency is not; "
-                "a semaphore waits for places"
+                "acquire() waits for places"
             )
 
     def __repr__(self) -> str:
@@ -395,18 +391,18 @@ class Limiter(Job[M]):
 
 
 def _check_rules(rules: Sequence[Rule]) -> dict[str, Rule]:
-    by_name: dict[str, Rule] = {}
+    named: dict[str, Rule] = {}
     for rule in rules:
         if not isinstance(rule, Rule):
             raise TypeError(f"limits must be Limit, Concurrency or Quota, not {rule!r}")
-        if rule.name in by_name:
+        if rule.name in named:
             raise ValueError(
                 f"limits must have names of their own, not {rule.name!r} twice: give one a name="
             )
-        by_name[rule.name] = rule
-    if len(by_name) > _MOST_RULES:
-        raise ValueError(f"limits must be at most {_MOST_RULES}, not {len(by_name)}")
-    return by_name
+        named[rule.name] = rule
+    if len(named) > _MOST_RULES:
+        raise ValueError(f"limits must be at most {_MOST_RULES}, not {len(named)}")
+    return named
 
 
 def _id(rules: tuple[Rule, ...]) -> bytes:

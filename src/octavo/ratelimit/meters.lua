@@ -34,6 +34,7 @@ local function read_rules(packed, at)
     local rule = rules[i]
     rule.kind, rule.flags, rule.key, rule.own, rule.name, at =
       struct.unpack('>BBBBBc0', packed, at)
+    rule.shadow, rule.policy = rule.flags % 2 == 1, math.floor(rule.flags / 2)
   end
   return rules, at
 end
@@ -324,7 +325,7 @@ end
 
 -- What was used by other numbers of the same rule, in terms of these.
 local function carry(meter, old, now)
-  local kind, policy = meter.kind, math.floor(meter.flags / 2)
+  local kind, policy = meter.kind, meter.policy
   if policy == 2 then
     begin(meter, now)
     meter.shift = kind == LOG and EXACT or meter.shift  -- its times were long ago
@@ -434,7 +435,7 @@ local function restore(meter, stored, now, as_it_is)
     if over_at(stored) <= now and stored.kind ~= GCRA then return end
   end
   if as_it_is and not same then
-    meter.was = { x = meter.x, y = meter.y, z = meter.z, policy = math.floor(stored.flags / 2) }
+    meter.was = { x = meter.x, y = meter.y, z = meter.z, policy = stored.policy }
     meter.x, meter.y, meter.z = stored.x, stored.y, stored.z
   end
   if same or as_it_is then

@@ -1,5 +1,5 @@
 -- renew.lua: have places last for another lease
--- KEYS[1] places: {base}:{subject}:leases:{name} (sorted set)
+-- KEYS[1] places: {base}:leases:{rule} (sorted set)
 -- ARGV[1] lease: microseconds
 -- ARGV[2] id: names the places taken
 -- ARGV[3] count: how many

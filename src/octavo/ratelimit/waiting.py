@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from octavo.engine.command import Common
     from octavo.ratelimit.deciding import Asked, Decider
     from octavo.ratelimit.decision import Decision
+    from octavo.ratelimit.limits import Rule
+
+    _Line = tuple[bytes, tuple[Rule, ...]]
 
 _POLL = 0.1
 """Seconds between two questions for a place, while nobody would tell of it."""
@@ -57,11 +60,12 @@ class Waiting:
             await WaitFor(answer.is_there)
         except BaseException:
             answer.wanted = False
-            if answer.decision is not None:
+            if answer.is_there.is_set and answer.decision is not None:
                 await Spawn(self._undo, answer.decision)
             raise
-        if answer.decision is None:
+        if answer.error is not None:
             raise answer.error
+        assert answer.decision is not None  # noqa: S101 - for checkers
         return answer.decision
 
     async def _book(self, booking: Command[Decision], answer: _Answer) -> None:
@@ -69,9 +73,8 @@ class Waiting:
             answer.decision = await booking
         except BaseException as error:  # noqa: BLE001 - the caller's
             answer.error = error
-        wanted = answer.wanted
         answer.is_there.set()
-        if not wanted and answer.decision is not None:
+        if not answer.wanted and answer.decision is not None:
             await self._undo(answer.decision)
 
     async def _undo(self, decision: Decision) -> None:
@@ -82,10 +85,12 @@ class Waiting:
 
         One caller of a process asks at a time, the first who came.
         """
-        if wait == 0:
+        costs = zip(asked.rules, asked.costs, strict=True)
+        if wait == 0 or any(cost > rule.most for rule, cost in costs):
             return await self._sure(asked, self._decider.decide(asked))
         until, turn = math.inf if wait < 0 else monotonic() + wait / 1e6, Signal()
-        self._lines.join(asked.keys[0], turn)
+        line = asked.keys[0], asked.rules
+        self._lines.join(line, turn)
         try:
             await WaitFor(turn, None if until == math.inf else max(until - monotonic(), 0.0))
             while True:
@@ -93,7 +98,7 @@ class Waiting:
                 if decision or decision.retry_after is None or monotonic() >= until:
                     return decision
         finally:
-            self._lines.leave(asked.keys[0], turn)
+            self._lines.leave(line, turn)
 
     async def _ask_and_wait(self, asked: Asked, until: float) -> Decision:
         """Ask for places; if there are none, return when it is time to ask again."""
@@ -137,11 +142,11 @@ class _Answer:
         self.is_there = Signal()
         self.wanted = True
         self.decision: Decision | None = None
-        self.error: BaseException = RuntimeError("there is no answer")
+        self.error: BaseException | None = None
 
 
 class _Lines:
-    """Those of a process who wait for places, by subject, in the order in which they came."""
+    """Those of a process who wait for places, in the order in which they came."""
 
     def __init__(self) -> None:
         self._begin()
@@ -149,25 +154,25 @@ class _Lines:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._by_key: dict[bytes, deque[Signal]] = {}
+        self._waiting: dict[_Line, deque[Signal]] = {}
 
-    def join(self, key: bytes, turn: Signal) -> None:
+    def join(self, line: _Line, turn: Signal) -> None:
         """Have a signal set when it is its turn, which may be at once."""
         with self._lock:
-            line = self._by_key.setdefault(key, deque())
-            line.append(turn)
-            first = line[0]
+            waiting = self._waiting.setdefault(line, deque())
+            waiting.append(turn)
+            first = waiting[0]
         first.set()
 
-    def leave(self, key: bytes, turn: Signal) -> None:
+    def leave(self, line: _Line, turn: Signal) -> None:
         """Let the next one have its turn."""
         with self._lock:
-            line = self._by_key.get(key, deque())
+            waiting = self._waiting.get(line, deque())
             with suppress(ValueError):  # it joined before a fork
-                line.remove(turn)
-            first = line[0] if line else None
+                waiting.remove(turn)
+            first = waiting[0] if waiting else None
             if first is None:
-                self._by_key.pop(key, None)
+                self._waiting.pop(line, None)
         if first is not None:
             first.set()
 
