@@ -138,7 +138,7 @@ def _packed(db: Any, algorithm: str, rates: Sequence[Rate]) -> None:
 def _scattered(db: Any, rates: Sequence[Rate]) -> None:
     limits = octavo_limits("gcra", *rates)
     with db.batch() as batch:
-        limiter = batch.limiter("scattered", *limits, deadline=DEADLINE)
+        limiter = batch.limiter(f"scattered-{len(limits)}", *limits, deadline=DEADLINE)
         for name in BATCH:
             limiter.check({each: f"{each.name}:{name}" for each in limits})
 

@@ -12,6 +12,7 @@ and a BLAKE2b digest. Times are the server's, in microseconds. The string is wri
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
@@ -28,6 +29,10 @@ Subject = str | IPv4Address | IPv6Address
 
 _LONGEST = 128
 _KEPT = 32
+_ESCAPES = {ord(character): f"%{ord(character):02X}" for character in "%{}~"}
+"""Braces make a hash tag, and a tilde stands before a digest."""
+_SIMPLE = re.compile(rf"[\w:.@/+=-]{{1,{_LONGEST}}}", re.ASCII).fullmatch
+"""Matches most texts that are keys as they are."""
 APART = {"log": b"log", "concurrency": b"leases"}
 """The algorithms that have a key besides their subject's, and how it goes on."""
 
@@ -63,7 +68,7 @@ class Layout:
     def key(self, subject: Subject) -> bytes:
         """Return the key of a subject, or refuse it."""
         text = subject if type(subject) is str else text_of(subject)
-        if not (text.isascii() and text.isalnum() and len(text) <= _LONGEST):
+        if _SIMPLE(text) is None:
             text = _plain(text)
         if not self._foot:  # nothing else tells a subject from what stands behind one
             text = text.replace(":", "%3A")
@@ -90,10 +95,7 @@ def _plain(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    # A tilde stands before a digest.
-    for character in "%{}~":
-        text = text.replace(character, f"%{ord(character):02X}")
-    return text
+    return text.translate(_ESCAPES)
 
 
 def own_key(key: bytes, rule: Rule) -> bytes:
