@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -212,3 +213,58 @@ def test_in_any_window_no_more_pass_than_is_promised_with_what_was_taken_ahead(
     assert sooner is not None
     assert most <= later
     assert most <= sooner + 2 * units
+
+
+@EMBEDDED
+def test_who_comes_while_another_asks_has_a_share_of_what_there_is(
+    server: Server, prefix: str
+) -> None:
+    async def crowd() -> list[bool]:
+        async with octavo.connect_async(server.url, prefix=prefix) as db:
+            limiter = db.limiter("api", Limit("100/hour"), prefetch=100, **LONG)
+            return [
+                bool(one) for one in await asyncio.gather(*(limiter.hit("x") for _ in range(120)))
+            ]
+
+    assert sum(asyncio.run(crowd())) == 100
+
+
+@EMBEDDED
+def test_what_is_settled_when_its_lot_is_over_is_settled_by_the_server(
+    connect: Connect, server: Server, other: Octavo[Sync]
+) -> None:
+    rules = [Limit("100/hour", algorithm="fixed", name="x"), Limit("100/day", name="y")]
+    limiter = connect(server.url).limiter("api", *rules, prefetch=10, **LONG)
+    found = [limiter.hit("ada") for _ in range(11)]  # the last one of a second lot
+    assert left(other.limiter("api", *rules)) == [80, 80]
+    assert limiter.settle(found[0], 0)
+    assert limiter.settle(found[1], {"x": 0})
+    assert left(other.limiter("api", *rules)) == [82, 81]
+    assert limiter.settle(found[10], {"x": 0})
+    assert left(other.limiter("api", *rules)) == [83, 81]
+
+
+@EMBEDDED
+def test_a_ban_or_a_reset_ends_what_was_taken(connect: Connect, server: Server) -> None:
+    limiter = connect(server.url).limiter("api", Limit("100/hour"), prefetch=10, **LONG)
+    assert limiter.hit("ada")
+    limiter.ban("ada")
+    assert not limiter.hit("ada")
+    limiter.reset("ada")
+    assert limiter.hit("ada")
+    limiter.reset("ada")
+    assert left(limiter) == [100]
+
+
+@EMBEDDED
+def test_a_decision_is_settled_by_another_process(connect: Connect, server: Server) -> None:
+    for prefetch in (0, 5):
+        limiter: Any = connect(server.url).limiter(
+            f"api {prefetch}", Limit("9/hour"), prefetch=prefetch
+        )
+        found = limiter.hit("ada", 3)
+        copy = pickle.loads(pickle.dumps(found))
+        assert (bool(copy), dict(copy.limits)) == (True, dict(found.limits))
+        before = left(limiter)
+        assert limiter.settle(copy, 1)
+        assert left(limiter) == [before[0] + 2]

@@ -195,3 +195,16 @@ def test_what_was_given_back_leaves_nothing(db: Octavo[Sync], server: Server, pr
     db.limiter("api").ban("ada")
     db.limiter("api").unban("ada")
     assert {key for key in stored(server, prefix) if ":once:" not in key} == set()
+
+
+def test_a_partition_is_of_what_one_client_has(db: Octavo[Sync]) -> None:
+    seen = set[str]()
+
+    def partition(subject: str) -> str:
+        seen.add(subject)
+        return "p"
+
+    limiter = db.limiter("api", Limit("9/hour"), partition=partition)
+    for host in range(3):
+        limiter.hit(IPv6Address(f"2001:db8::{host}"))
+    assert seen == {"2001:db8::/64"}

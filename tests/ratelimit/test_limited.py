@@ -164,11 +164,12 @@ def test_a_call_may_wait_for_its_turn(face: Face, wait: float | None) -> None:
     limited = face.limiter(Limit("1/100 ms")).limit("x", wait=wait)
     run = face.function(limited, lambda: None)
     delays = list[float]()
-    for _ in range(2):
+    while not any(delays):  # not if more than 100 ms go by in between
         run()
         with face.block(limited) as decision:
             delays.append(decision.delay)
-    assert all(0 < delay <= 0.1 for delay in delays)
+        assert len(delays) < 50
+    assert all(delay <= 0.1 for delay in delays)
 
 
 def test_a_call_that_would_wait_too_long_is_over_the_limit(face: Face) -> None:

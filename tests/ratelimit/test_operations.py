@@ -472,3 +472,32 @@ def test_a_reset_forgets_all_of_a_subject_and_nothing_of_others(
         assert left(limiter, "bob") == [1], kind
         assert limiter.reset("bob") is True, kind
     assert not stored(server, prefix)
+
+
+def test_calls_that_overlap_are_given_back_in_any_order(db: Octavo[Sync]) -> None:
+    limiter = db.limiter("api", Limit("9/hour"))
+    for order in (slice(None), slice(None, None, -1), slice(None, None, 3)):
+        found = [limiter.hit("ada") for _ in range(9)][order]
+        for each in found:
+            assert limiter.refund(each)
+        # Who was charged before others may be given back less, by the time that they took.
+        used = limiter.peek("ada").reset_after
+        assert (9 - len(found)) * 400 - 60 < used < (9 - len(found)) * 400 + 60
+        limiter.reset("ada")
+
+
+def test_what_is_settled_beyond_all_measure_is_owed_for_long(db: Octavo[Sync]) -> None:
+    for rate in ("1/hour", "1/day", "100/day"):
+        limiter = db.limiter(rate, Limit(rate))
+        assert limiter.settle(limiter.hit("ada"), 2**40 - 1)
+        assert not limiter.hit("ada")
+
+
+def test_a_number_settles_only_what_was_charged_alike(db: Octavo[Sync]) -> None:
+    rules = [Limit("60/hour", name="requests"), Limit("900/hour", name="tokens"), Concurrency(3)]
+    limiter = db.limiter("api", *rules)
+    found = limiter.hit("ada", {"tokens": 500})
+    with pytest.raises(ValueError, match="actual must be by name"):
+        limiter.settle(found, 700)
+    assert limiter.settle(found, {"tokens": 700})
+    assert left(limiter)[:2] == [59, 200]

@@ -172,3 +172,14 @@ def test_what_is_settled_under_another_plan_is_charged_in_full(
         before = left(paid)[0]
         assert paid.settle(first, 7) is True, kind
         assert left(paid) == [before - 5], kind
+
+
+def test_what_is_given_back_of_another_plan_is_its_share(db: Octavo[Sync]) -> None:
+    for kind in (kind for kind in KINDS if kind not in {"log", "segmented"}):
+        old = db.limiter(kind, plan(kind, 100, "proportional"))
+        found = [old.hit("ada", 10) for _ in range(5)]
+        new = db.limiter(kind, plan(kind, 10, "proportional"))
+        assert new.hit("ada")
+        assert left(new) == [4], kind
+        old.refund(found[0])
+        assert left(new) == [5], kind

@@ -258,3 +258,42 @@ def test_whoever_is_cancelled_before_it_hears_of_its_place_holds_none(
             await eventually(lambda: not taken(), "it is given back")
 
     asyncio.run(cancel())
+
+
+@EMBEDDED
+def test_places_that_there_never_are_are_refused_at_once(server: Server, prefix: str) -> None:
+    async def wait() -> None:
+        async with octavo.connect_async(server.url, prefix=prefix) as db:
+            limiter = db.limiter("jobs", Concurrency(2, lease=60))
+            held = await limiter.acquire("ada", 2)
+            others = [asyncio.create_task(limiter.acquire("ada")) for _ in range(3)]
+            with pytest.raises(RateLimited, match="never passes"):
+                await limiter.acquire("ada", 3)
+            assert await limiter.release(held)
+            for number in (0, 1):
+                assert await others[number]
+            others[2].cancel()
+
+    asyncio.run(wait())
+
+
+@EMBEDDED
+def test_whoever_is_cancelled_before_it_hears_of_its_turn_has_none(
+    server: Server, prefix: str, proxy: WireProxy
+) -> None:
+    async def cancel() -> None:
+        async with octavo.connect_async(proxy.url, prefix=prefix) as db:
+            limiter = db.limiter("api", Limit("3/hour"))
+            await limiter.hit("ada", 3)
+            turn = await limiter.peek("ada")
+            proxy.delay(reply=0.3)
+            waits = asyncio.create_task(limiter.acquire("ada"))
+            asked = proxy.commands["EVALSHA"]
+            await eventually(lambda: proxy.commands["EVALSHA"] > asked, "it asks")
+            waits.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waits
+            again = await limiter.reserve("ada")
+            assert due(again) == micros(turn.at) + micros(turn.retry_after)
+
+    asyncio.run(cancel())

@@ -59,9 +59,7 @@ class Waiting:
         try:
             await WaitFor(answer.is_there)
         except BaseException:
-            answer.wanted = False
-            if answer.is_there.is_set and answer.decision is not None:
-                await Spawn(self._undo, answer.decision)
+            await self._forgo(answer)
             raise
         if answer.error is not None:
             raise answer.error
@@ -75,10 +73,16 @@ class Waiting:
             answer.error = error
         answer.is_there.set()
         if not answer.wanted and answer.decision is not None:
-            await self._undo(answer.decision)
+            await self._decider.undo(answer.decision)
 
-    async def _undo(self, decision: Decision) -> None:
-        await self._decider.undo(decision)
+    async def _forgo(self, answer: _Answer) -> None:
+        try:
+            await WaitFor(answer.is_there)
+        except BaseException:
+            answer.wanted = False
+            raise
+        if answer.decision is not None:
+            await self._decider.undo(answer.decision)
 
     async def place(self, asked: Asked, wait: int) -> Decision:
         """Ask until there are places: when some are released, and when leases end.
