@@ -6,7 +6,7 @@
 --   a hit
 -- ARGV[4] wait: microseconds that the caller can wait; negative for any
 -- ARGV[5] ban: the policy, packed; empty for none
--- ARGV[6] id: names the places taken
+-- ARGV[6] holder: names the places taken
 -- ARGV[7] periods: of each quota when its period starts and ends, and when the next one ends
 -- ARGV[8] most: units to take at most
 -- ARGV[9..] own: of several subjects, for a lane: the rules of each, packed

@@ -54,13 +54,13 @@ class Asked(NamedTuple):
         rules: under which rules.
         keys: of whom: of each rule's subject, or one for all.
         costs: for how much of each rule.
-        id: names the places that it takes.
+        holder: names the places that it takes.
     """
 
     rules: tuple[Rule, ...]
     keys: tuple[bytes, ...]
     costs: tuple[int, ...]
-    id: bytes = b""
+    holder: bytes = b""
 
     def only(self, indices: list[int]) -> Asked:
         """Return what it asks for under some of the rules."""
@@ -68,7 +68,7 @@ class Asked(NamedTuple):
             tuple(self.rules[i] for i in indices),
             tuple(self.keys[i] for i in indices),
             tuple(self.costs[i] for i in indices),
-            self.id,
+            self.holder,
         )
 
 
@@ -182,7 +182,7 @@ class Decider:
         def again(done: bool) -> Command[Any] | None:  # noqa: FBT001 - what `read` says
             return None if done else self._change(receipt, changes)
 
-        words = (rules.packed, changes, receipt.id, periods)
+        words = (rules.packed, changes, receipt.holder, periods)
         return replace(SETTLE.once(receipt.keys, words, read), then=again if periods else None)
 
     def undo(self, decision: Decision, used: int | None = None) -> Command[bool]:
@@ -227,11 +227,11 @@ class Decider:
         packed = known.ones if costs[0] == 1 and max(costs) == 1 else pack_costs(costs)
         if known.lane is not None and mode == "hit" and wait == 0 and not self._ban:
             return self._ask_lane(asked, known, known.lane, keys, packed, ticket)
-        id = asked.id  # noqa: A001 - as records have it
+        holder = asked.holder
         ban = b"" if mode == "peek" else self._ban
         periods = known.periods(self._clock.now) if known.quotas else b""
         asks = b"take" if most else mode
-        words = (known.packed, packed, asks, str(wait), ban, id, periods, str(most))
+        words = (known.packed, packed, asks, str(wait), ban, holder, periods, str(most))
         asked_at = time.monotonic()
 
         def read(reply: list[int]) -> Decision | None:
@@ -241,9 +241,9 @@ class Decider:
                 if reply[0] < 0:
                     return None
             if mode == "peek":
-                return known.decision(reply, (), costs, id)
+                return known.decision(reply, (), costs, holder)
             if reply[0]:
-                return known.decision(reply, keys, None if most else costs, id)
+                return known.decision(reply, keys, None if most else costs, holder)
             decision = self._denied(asked, known, reply, asked_at, ticket)
             return replace(decision, cost=0) if mode == "take" else decision
 

@@ -56,7 +56,7 @@ class Receipt(msgspec.Struct, eq=False):
         asked: when it was made, in microseconds of the server's clock.
         at: when they count, likewise.
         marks: what their states are told again by.
-        id: names the places taken.
+        holder: names the places taken.
         settled: whether it was used to give something back.
         lot: what it was handed out of, if that was taken ahead.
     """
@@ -67,7 +67,7 @@ class Receipt(msgspec.Struct, eq=False):
     asked: int
     at: int
     marks: tuple[int, ...]
-    id: bytes
+    holder: bytes
     settled: bool = False
     lot: Lot | None = None
 

@@ -289,14 +289,14 @@ class Limiter(Job[M]):
     def release(self, decision: Decision) -> Command[bool]:
         """Give back the places of every `Concurrency`; return whether any were still held."""
         places = _places(_of(decision))
-        parts = [leave(key, receipt.id, cost) for receipt, _, key, cost in places]
+        parts = [leave(key, receipt.holder, cost) for receipt, _, key, cost in places]
         return self._decider.together(parts)
 
     @operation
     def renew(self, decision: Decision) -> Command[bool]:
         """Have the places of every `Concurrency` last for another lease; return whether they do."""
         parts = [
-            RENEW((key,), (rule.numbers()[1], receipt.id, cost), int)
+            RENEW((key,), (rule.numbers()[1], receipt.holder, cost), int)
             for receipt, rule, key, cost in _places(_of(decision))
         ]
         return self._decider.together(parts)
@@ -340,7 +340,7 @@ class Limiter(Job[M]):
             raise ValueError("this limiter has no limits of its own: use check()")
         rules = self._set.rules
         key = self._layout.key(subject)
-        return Asked(rules, (key,), self._costs(rules, cost), _id(rules))
+        return Asked(rules, (key,), self._costs(rules, cost), _holder(rules))
 
     def _asked_of(self, subjects: Subjects, cost: Cost) -> Asked:
         if not isinstance(subjects, Mapping):
@@ -352,7 +352,7 @@ class Limiter(Job[M]):
         keys = tuple(map(self._layout.key, subjects.values()))
         if len(set(keys)) == 1:
             keys = keys[:1]
-        return Asked(rules, keys, self._costs(rules, cost), _id(rules))
+        return Asked(rules, keys, self._costs(rules, cost), _holder(rules))
 
     def _rule(self, key: object) -> Rule:
         if isinstance(key, Rule):
@@ -405,7 +405,7 @@ def _check_rules(rules: Sequence[Rule]) -> dict[str, Rule]:
     return named
 
 
-def _id(rules: tuple[Rule, ...]) -> bytes:
+def _holder(rules: tuple[Rule, ...]) -> bytes:
     """Return what names the places that a call takes, if there can be any."""
     for rule in rules:
         if rule.algorithm == "concurrency":

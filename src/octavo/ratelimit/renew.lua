@@ -1,7 +1,7 @@
 -- renew.lua: have places last for another lease
 -- KEYS[1] places: {base}:leases:{rule} (sorted set)
 -- ARGV[1] lease: microseconds
--- ARGV[2] id: names the places taken
+-- ARGV[2] holder: names the places taken
 -- ARGV[3] count: how many
 -- returns 1 if all were still held, else 0
 local time = redis.call('TIME')

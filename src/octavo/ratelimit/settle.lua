@@ -2,7 +2,7 @@
 -- KEYS[1..] subjects: {base}|{base}:log:{rule}|{base}:leases:{rule} (string list or sorted set)
 -- ARGV[1] rules: packed, as read_rules has it
 -- ARGV[2] changes: for each rule what was charged, what was used, when, and how to tell that state
--- ARGV[3] id: names the places taken
+-- ARGV[3] holder: names the places taken
 -- ARGV[4] periods: of each quota when its period starts and ends, and when the next one ends
 -- returns nothing; or {-1, now} if the period of a quota is over
 -- @include meters.lua

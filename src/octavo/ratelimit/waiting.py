@@ -131,7 +131,7 @@ class Waiting:
 
     async def _give_up(self, asked: Asked) -> None:
         places = [
-            leave(own_key(asked.keys[0], rule), asked.id, cost)
+            leave(own_key(asked.keys[0], rule), asked.holder, cost)
             for rule, cost in zip(asked.rules, asked.costs, strict=True)
             if rule.algorithm == "concurrency"
         ]
@@ -185,7 +185,7 @@ class _Lines:
         self._begin()
 
 
-def leave(key: bytes, id: bytes, cost: int) -> Command[int]:  # noqa: A002 - as records have it
+def leave(key: bytes, holder: bytes, cost: int) -> Command[int]:
     """Return the Command that gives back places."""
-    places = (b"%b:%d" % (id, i + 1) for i in range(cost))
+    places = (b"%b:%d" % (holder, i + 1) for i in range(cost))
     return Command((b"ZREM", key, *places), (key,), int, idempotent=True)
