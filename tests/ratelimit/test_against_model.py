@@ -248,7 +248,11 @@ class History:
         self.note("settle", subjects, actual, found.at, found.cost)
         self.unseen(
             subjects,
-            lambda it: it.refund(found) if actual is None else it.settle(found, actual),
+            lambda it: (
+                it.refund(found)
+                if actual is None
+                else it.settle(found, dict.fromkeys(subjects, actual))
+            ),
             lambda now: self.model.settle(now, verdict, actual),
         )
 

@@ -21,20 +21,11 @@ if said then return said end
 -- @include meters.lua
 local now, wait = clock(), tonumber(ARGV[4]) or 0
 local mode = EACH[ARGV[3]] and 'hit' or ARGV[3]
-local rules, costs, times, keys = read_rules(ARGV[1], 1), {}, {}, 0
-for i, rule in ipairs(rules) do
-  rule.own, keys = KEYS[rule.own], math.max(keys, rule.key)
-  if rule.kind == QUOTA then
-    rule.start, rule.stop, rule.next = struct.unpack('>I7I7I7', ARGV[7], 21 * i - 20)
-    if now < rule.start or now >= rule.stop then return { -1, now } end
-  end
-end
+local rules, others, bans = open_all(ARGV[1], ARGV[7], KEYS, now)
+if not rules then return { -1, now } end
 
-local others, bans, banned = {}, {}, 0
-for number = 1, keys do
-  others[number], bans[number] = open(KEYS[number], number, rules, now)
-  banned = math.max(banned, bans[number] and bans[number][1] - now or 0)
-end
+local costs, times, banned = {}, {}, 0
+for _, ban in pairs(bans) do banned = math.max(banned, ban[1] - now) end
 
 local granted, most = 0, tonumber(ARGV[8])
 for i, rule in ipairs(rules) do

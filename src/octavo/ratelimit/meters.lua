@@ -492,6 +492,23 @@ local function open(key, number, rules, now, as_it_is)
   return others, ban
 end
 
+-- Read the rules asked for and what is stored under the keys of their subjects, also what belongs
+-- to none of them, and bans. Return nothing if the period of a quota is over.
+local function open_all(packed, periods, keys, now, as_it_is)
+  local rules, subjects, others, bans = read_rules(packed, 1), 0, {}, {}
+  for i, rule in ipairs(rules) do
+    rule.own, subjects = keys[rule.own], math.max(subjects, rule.key)
+    if rule.kind == QUOTA then
+      rule.start, rule.stop, rule.next = struct.unpack('>I7I7I7', periods, 21 * i - 20)
+      if now < rule.start or now >= rule.stop then return nil end
+    end
+  end
+  for number = 1, subjects do
+    others[number], bans[number] = open(keys[number], number, rules, now, as_it_is)
+  end
+  return rules, others, bans
+end
+
 -- Store what belongs under a key, for as long as it matters.
 local function close(key, number, rules, others, ban, now)
   local last, by_born, groups, pieces = 0, {}, {}, {}

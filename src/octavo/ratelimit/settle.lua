@@ -6,18 +6,9 @@
 -- ARGV[4] periods: of each quota when its period starts and ends, and when the next one ends
 -- returns nothing; or {-1, now} if the period of a quota is over
 -- @include meters.lua
-local now, rules, keys = clock(), read_rules(ARGV[1], 1), 0
-local others, bans = {}, {}
-for i, rule in ipairs(rules) do
-  rule.own, keys = KEYS[rule.own], math.max(keys, rule.key)
-  if rule.kind == QUOTA then
-    rule.start, rule.stop, rule.next = struct.unpack('>I7I7I7', ARGV[4], 21 * i - 20)
-    if now < rule.start or now >= rule.stop then return { -1, now } end
-  end
-end
-for number = 1, keys do
-  others[number], bans[number] = open(KEYS[number], number, rules, now, true)
-end
+local now = clock()
+local rules, others, bans = open_all(ARGV[1], ARGV[4], KEYS, now, true)
+if not rules then return { -1, now } end
 for i, rule in ipairs(rules) do
   local taken, used, at, mark, asked = struct.unpack('>I5I5I7I7I7', ARGV[2], 31 * i - 30)
   if rule.dirty and rule.own then put_back(rule) end
@@ -29,7 +20,7 @@ for i, rule in ipairs(rules) do
     give_back(rule, taken - used, taken, at, mark, now)
   end
 end
-for number = 1, keys do
+for number = 1, #others do
   close(KEYS[number], number, rules, others[number], bans[number], now)
 end
 return false
