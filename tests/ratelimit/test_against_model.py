@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 import msgspec
@@ -20,9 +19,8 @@ from octavo.ratelimit import Ban, Concurrency, Limit, Quota
 from octavo.ratelimit.limits import Algorithm
 from octavo.ratelimit.local import LocalLimiter
 from octavo.testing import faults
-from octavo.testing.servers import Standalone
 from octavo.testing.waiting import wait_until
-from tests.fix_servers import require
+from tests.ratelimit.cases import set_clock
 from tests.ratelimit.model import SECOND, Model, Verdict
 
 if TYPE_CHECKING:
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
     from octavo import Octavo, Sync
     from octavo.ratelimit.limits import Rule
+    from octavo.testing.servers import Standalone
     from tests.fix_faces import Connect
     from tests.fix_servers import Server
 
@@ -504,23 +503,12 @@ def test_a_server_decides_as_the_model_does(
     run(lambda dice, name: kind(db, plain, clock, dice, name, apart=apart), 4 * size, 40)
 
 
-@pytest.fixture
-def still() -> Iterator[Standalone]:
-    """A server whose clock stands still when it is told to."""
-    try:
-        env = faults.movable_clock() | {"TZ": "UTC"}
-    except LookupError as error:
-        pytest.skip(str(error))
-    with Standalone(require("redis-8"), env=env) as server:
-        yield server
-
-
 @SIZES
 def test_a_server_decides_as_the_model_does_whatever_its_clock_says(
     still: Standalone, size: int
 ) -> None:
     # So short that what is carried from one window to another is exact in a script's numbers.
-    clock = Clock(6_000_000, set_clock(still))
+    clock = Clock(6_000_000, set_clock(still, START))
     with octavo.connect(still.unix_url) as db:
         run(lambda dice, name: PutBack(db, db, clock, dice, name), 30 * size, 60)
     clock.pass_time(100 * DAY)
@@ -534,20 +522,3 @@ def test_a_process_alone_decides_as_the_model_does(size: int) -> None:
         return Alone(local, local, Clock(25_000, local.pass_time), dice, name)
 
     run(make, 40 * size, 60)
-
-
-def set_clock(server: Standalone) -> Callable[[int], None]:
-    """Return what moves a server's clock, which stands at START."""
-    now = START
-
-    def forward(micros: int) -> None:
-        nonlocal now
-        now += micros
-        seconds = datetime.fromtimestamp(now // SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        new = server.home / "clock.new"
-        # Half a microsecond more, for it is cut off.
-        new.write_text(f"{seconds}.{now % SECOND:06}500")
-        new.rename(server.home / "clock")
-
-    forward(0)
-    return forward

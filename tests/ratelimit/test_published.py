@@ -20,8 +20,8 @@ from octavo import WrongType
 from octavo.ratelimit import Concurrency, Limit, Quota
 from octavo.ratelimit.limits import Algorithm
 from octavo.testing import faults
-from octavo.testing.servers import Standalone
-from tests.fix_servers import redis_py, require
+from tests.fix_servers import redis_py
+from tests.ratelimit.cases import set_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from octavo import Octavo, Sync
     from octavo.ratelimit import Decision
     from octavo.ratelimit.limits import Rule
+    from octavo.testing.servers import Standalone
     from tests.fix_servers import Server, Servers
 
 NEVER = None
@@ -41,8 +42,7 @@ RULES: dict[str, Rule] = {
     "concurrency": Concurrency(5),
 }
 EACH_RULE = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-FAIL_LATE = 0.25
-"""Seconds that a call may come too late."""
+START = 1_780_272_000_000_000
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def keys(servers: Servers, prefix: str) -> Callable[[], dict[str, int]]:
 
 
 class Timed:
-    """A server whose clock is set.
+    """A server whose clock stands still, and is set.
 
     Attributes:
         db: a sync client of it.
@@ -68,32 +68,28 @@ class Timed:
 
     def __init__(self, server: Standalone, db: Octavo[Sync]) -> None:
         self.db = db
-        self._server = server
+        self._move = set_clock(server, START)
+        self._at = 0
 
     def set(self, seconds: float) -> None:
-        """Set the clock to so many seconds after the true time."""
-        faults.move_clock(self._server, by=seconds).strike()
+        """Set the clock to so many seconds after the start."""
+        at = round(seconds * 1_000_000)
+        self._move(at - self._at)
+        self._at = at
 
 
 @pytest.fixture
-def timed() -> Iterator[Timed]:
+def timed(still: Standalone) -> Iterator[Timed]:
     """A server of the test's own whose clock is set."""
-    try:
-        env = faults.movable_clock()
-    except LookupError as error:
-        pytest.skip(str(error))
-    with (
-        Standalone(require("valkey"), env=env) as server,
-        octavo.connect(server.unix_url) as db,
-    ):
-        yield Timed(server, db)
+    with octavo.connect(still.unix_url) as db:
+        yield Timed(still, db)
 
 
 def near(found: float | None, expected: float | None) -> bool:
-    """Return whether a time is the expected one, but for what calls take."""
+    """Return whether a time is the expected one, to the microsecond."""
     if found is None or expected is None:
         return found is expected
-    return expected - FAIL_LATE <= found <= expected + 0.000_001
+    return abs(found - expected) <= 0.000_001
 
 
 # redis-cell: the table of `it_rate_limits` in src/cell/mod.rs, which most ports of GCRA copy, for
@@ -124,7 +120,6 @@ def test_the_table_of_redis_cell_holds(timed: Timed) -> None:
         # There a quantity of 0 is a look; here a look has a name.
         found = limiter.hit("foo", cost=quantity) if quantity else limiter.peek("foo")
         assert (found.allowed, found.remaining) == (not limited, left), at
-        # Late by less than a unit, which the table does not see: its calls take no time.
         assert near(found.reset_after, reset)
         assert near(found.retry_after, retry)
 

@@ -204,6 +204,7 @@ def test_sentinels_promote_a_replica_on_request_and_after_a_crash(binary: Path) 
         pids = [node.pid for node in sentinels.nodes]
         before = sentinels.primary
         before.cli("SET", "k", "v")
+        assert before.cli("WAIT", 2, 20_000) == 2
         after = sentinels.failover()
         assert after is sentinels.primary is not before
         assert after.cli("GET", "k") == "v"

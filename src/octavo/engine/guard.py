@@ -6,12 +6,13 @@ renews what is watched. In a script a check decides, and nobody comes between it
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
+from octavo.engine.fork import lazy
 from octavo.engine.script import Script
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class _Composed(Script):
         super().__init__(Path(__file__))
         self._scripts = scripts
 
-    @cached_property
+    @lazy
     def source(self) -> bytes:
         """The text that is sent: what the scripts call KEYS and ARGV are parameters in it."""
         functions = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from octavo.engine.command import Command, Word
+from octavo.engine.fork import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,12 +51,12 @@ class Script:
         self.path = path
         self.idempotent = idempotent
 
-    @cached_property
+    @lazy
     def source(self) -> bytes:
         """The text that is sent, includes inlined."""
         return self._text(self.path).encode()
 
-    @cached_property
+    @lazy
     def sha(self) -> bytes:
         """The name under which the server caches it."""
         return _sha(self.source)
@@ -83,7 +83,7 @@ class Script:
             script=self,
         )
 
-    @cached_property
+    @lazy
     def once(self) -> OnceScript:
         """The same script, run at most once per Command however often that is sent.
 
@@ -108,7 +108,7 @@ class OnceScript(Script):
     def __init__(self, path: Path) -> None:
         super().__init__(path, idempotent=True)
 
-    @cached_property
+    @lazy
     def source(self) -> bytes:
         """The text that is sent: the body, wrapped in the memory of its reply."""
         return _ONCE.format(body=self._text(self.path)).encode()
