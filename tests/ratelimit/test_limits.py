@@ -13,7 +13,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import assume, given
 
-from octavo.ratelimit import calendars
+from octavo.engine import calendars
 from octavo.ratelimit.limits import Algorithm, Ban, Concurrency, Limit, Quota, Rule
 
 SECOND = 1_000_000

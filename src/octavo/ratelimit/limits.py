@@ -7,8 +7,8 @@ import re
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
+from octavo.engine import calendars
 from octavo.engine.checks import Seconds, flag, millis, number, whole
-from octavo.ratelimit import calendars
 from octavo.ratelimit.guarantees import UNITS, Guarantee, most_in, span
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class Quota(Rule):
         carry: Carry = "as_is",
     ) -> None:
         limit, unit = _quota(rate)
-        calendars.zone_of(tz)
+        calendars.zone_of("tz", tz)
         _one_of("carry", carry, Carry)
         per = f"per-{unit}"
         name = per if name is None else _name(name)
@@ -294,10 +294,10 @@ class Quota(Rule):
         Args:
             now_us: a time, in microseconds since 1970 as all that is returned.
         """
-        return calendars.periods(self.unit, calendars.zone_of(self.tz), now_us)
+        return calendars.periods(self.unit, calendars.zone_of("tz", self.tz), now_us)
 
     def _length(self) -> int:
-        return calendars.shortest(self.unit, calendars.zone_of(self.tz)) * 1000
+        return calendars.shortest(self.unit, calendars.zone_of("tz", self.tz)) * 1000
 
     def _promise(self, length: int) -> Guarantee:
         most = most_in(self.algorithm, (self.limit, self._length() * 1000), length * 1000)

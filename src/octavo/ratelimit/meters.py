@@ -20,7 +20,7 @@ from octavo.ratelimit.limits import Quota
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.ratelimit.calendars import Periods
+    from octavo.engine.calendars import Periods
     from octavo.ratelimit.limits import Rule
 
 _NEVER = -(2**60)

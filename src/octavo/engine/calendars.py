@@ -16,15 +16,15 @@ _SHORTEST = {"hour": 1, "day": 24, "week": 7 * 24, "month": 28 * 24, "year": 365
 _latest: dict[tuple[Unit, ZoneInfo], Periods] = {}
 
 
-def zone_of(tz: str) -> ZoneInfo:
+def zone_of(parameter: str, name: str) -> ZoneInfo:
     """Return the zone of an IANA name, or refuse it."""
-    if not isinstance(tz, str):
-        raise TypeError(f"tz must be the name of a time zone, not {tz!r}")
+    if not isinstance(name, str):
+        raise TypeError(f"{parameter} must be the name of a time zone, not {name!r}")
     try:
-        return ZoneInfo(tz)
+        return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"tz must be a time zone known here, such as 'Europe/Paris', not {tz!r}"
+            f"{parameter} must be a time zone known here, such as 'Europe/Paris', not {name!r}"
             " (the package tzdata brings the zones where the system has none)"
         ) from None
 
