@@ -9,8 +9,8 @@ from octavo.leaderboards import Leaderboard
 
 OPERATIONS = {
     name
-    for name, attribute in vars(Leaderboard).items()
-    if getattr(attribute, "__octavo__", None) == "operation"
+    for name in dir(Leaderboard)
+    if getattr(getattr(Leaderboard, name), "__octavo__", None) == "operation"
 }
 
 WRITES = {

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from octavo.engine.keys import key_base, slot
 from octavo.leaderboards.layout import Layout
-from octavo.leaderboards.leaderboard import _parse_cursor  # pyright: ignore[reportPrivateUsage]
 from octavo.leaderboards.ranking import RANK_METHODS, ranks
 from octavo.leaderboards.scores import Scale, exact
+from octavo.leaderboards.standings import _parse_cursor  # pyright: ignore[reportPrivateUsage]
 
 if TYPE_CHECKING:
     from octavo.leaderboards import RankMethod

@@ -1,9 +1,12 @@
 """Leaderboards: members ranked by score, exactly, in one round trip."""
 
-from octavo.leaderboards.leaderboard import Keep, Leaderboard, Percentile, Ties
+from octavo.leaderboards.definition import Keep, Ties
+from octavo.leaderboards.leaderboard import Leaderboard
 from octavo.leaderboards.ranking import RankMethod
 from octavo.leaderboards.records import Bin, Entry, Page, Submission
 from octavo.leaderboards.scores import Order, Score
+from octavo.leaderboards.standings import Percentile, Standings
+from octavo.leaderboards.table import Table
 
 __all__ = [
     "Bin",
@@ -15,6 +18,8 @@ __all__ = [
     "Percentile",
     "RankMethod",
     "Score",
+    "Standings",
     "Submission",
+    "Table",
     "Ties",
 ]

@@ -54,6 +54,7 @@ class Scale:
         self.orders: tuple[Order, ...] = orders
         self.signs = tuple(-1.0 if one == "desc" else 1.0 for one in orders)
         self.width = len(orders)
+        self.plain = self.width == 1
         self.first = self.signs[0]
 
     def places(self, parameter: str, score: Score) -> tuple[float, ...]:

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, assert_type
 
 from octavo import Async, Batch, Pending, Sync
-from octavo.leaderboards import Bin, Entry, Leaderboard, Page, Submission
+from octavo.leaderboards import Bin, Entry, Leaderboard, Page, Standings, Submission, Table
 
 
-def operations(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]) -> None:
+def submitting(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]) -> None:
     assert_type(s.submit("ada", 1), Submission)
     assert_type(a.submit("ada", 1.5, data={"level": 3}), Coroutine[Any, Any, Submission])
     assert_type(b.submit("ada", (1, 2.5)), Pending[Submission])
@@ -30,6 +30,8 @@ def operations(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch
     assert_type(a.annotate("ada", None), Coroutine[Any, Any, bool])
     assert_type(b.annotate("ada", data=[1, 2]), Pending[bool])
 
+
+def tables(s: Table[Sync], a: Table[Async], b: Table[Batch]) -> None:
     assert_type(s.remove("ada", "bob"), int)
     assert_type(a.remove("ada"), Coroutine[Any, Any, int])
     assert_type(b.remove(), Pending[int])
@@ -42,6 +44,8 @@ def operations(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch
     assert_type(a.clear(), Coroutine[Any, Any, bool])
     assert_type(b.clear(), Pending[bool])
 
+
+def standings(s: Standings[Sync], a: Standings[Async], b: Standings[Batch]) -> None:
     assert_type(s.rank("ada"), float | None)
     assert_type(a.rank("ada"), Coroutine[Any, Any, float | None])
     assert_type(b.rank("ada"), Pending[float | None])

@@ -1,0 +1,72 @@
+"""What a board is by definition: how members are ordered, kept, ranked and told apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+
+from octavo.engine.checks import whole
+from octavo.leaderboards.ranking import RANK_METHODS, RankMethod
+from octavo.leaderboards.scores import Order, Scale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+T = TypeVar("T")
+
+Keep = Literal["best", "last", "sum", "first"]
+Ties = Literal["earliest", "latest", "member"]
+
+MOST = 2**53
+"""No board has as many members, and a script can count this far."""
+
+_STAMP = 7
+_COLUMN = 8
+
+
+class Definition:
+    """The configuration that all tables of a board share.
+
+    Attributes:
+        scale: how scores become places.
+        keep: which score of a member counts.
+        method: how equal scores are ranked.
+        ties: who comes first among equal scores.
+        page_size: entries on a page.
+        once: whether a write whose reply is lost is repeated.
+        columns: bytes of a key that hold the columns after the first.
+        prefix: bytes of a key before the member: columns, and a stamp unless ties are by member.
+        config: what is stored with a table, and must not differ.
+    """
+
+    def __init__(
+        self,
+        *,
+        order: Order | tuple[Order, ...],
+        keep: Keep,
+        rank: RankMethod,
+        ties: Ties,
+        page_size: int,
+        once: bool,
+    ) -> None:
+        self.scale = Scale(order)
+        self.keep: Keep = option("keep", keep, get_args(Keep))
+        self.method: RankMethod = option("rank", rank, RANK_METHODS)
+        self.ties: Ties = option("ties", ties, get_args(Ties))
+        self.page_size = counted("page_size", page_size)
+        self.once = once
+        self.columns = _COLUMN * (self.scale.width - 1)
+        self.prefix = self.columns + (0 if ties == "member" else _STAMP)
+        density = "dense" if rank == "dense" else "sparse"
+        self.config = f"{','.join(self.scale.orders)} {ties} {density}"
+
+
+def option(parameter: str, value: T, known: Sequence[object]) -> T:
+    """Return one of the values known, or refuse it by the parameter's name."""
+    if value not in known:
+        raise ValueError(f"{parameter} must be one of {', '.join(map(repr, known))}, not {value!r}")
+    return value
+
+
+def counted(parameter: str, value: int, least: int = 1) -> int:
+    """Return a number of members or entries, of which no board has more than a script can count."""
+    return min(whole(parameter, value, least), MOST)
