@@ -33,7 +33,7 @@ docs: .venv/.docs  ## build the documentation into site/
 	@$(BIN)/zensical build $(ARGS)
 
 soak: .venv/.test  ## run the tests that take minutes of load
-	@$(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
+	@$(BIN)/python -m pytest -m soak --all-faces --timeout 1800 $(ARGS)
 
 clean:  ## remove the environment and everything built
 	rm -rf .venv .venv-lowest build dist site .mypy_cache .pyrefly_cache .pytest_cache .ruff_cache .hypothesis

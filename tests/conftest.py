@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hypothesis import HealthCheck, settings
 
-if TYPE_CHECKING:
-    import pytest
-
-pytest_plugins = ["tests.fix_servers", "tests.fix_faces"]
+pytest_plugins = ["tests.fix_servers", "tests.fix_faces", "tests.fix_selection"]
 
 # Time for a busy machine, but not for an input that takes for ever.
 settings.register_profile("busy", deadline=5000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: needs a cluster, Sentinels or many processes")

