@@ -19,6 +19,9 @@
     ├── WouldDeadlock               waiting for what the caller itself holds
     ├── StaleFence                  a newer fence has been seen
     ├── RateLimited                 over a limit, with no grant within `wait`
+    ├── SubmissionRefused           a leaderboard's rules, or a ban, keep a score out
+    ├── SeasonClosed                a leaderboard's season takes no more scores, or none yet
+    ├── SeasonNotFound              a leaderboard's season that nobody has opened
     ├── BrokenBarrier               a party gave up, or somebody called abort()
     ├── EmbeddedError               the embedded server cannot start or stop here
     └── BatchError                  an ExceptionGroup: what failed in a batch
@@ -51,8 +54,11 @@ __all__ = [
     "OutOfMemory",
     "PrecisionLost",
     "RateLimited",
+    "SeasonClosed",
+    "SeasonNotFound",
     "ServerError",
     "StaleFence",
+    "SubmissionRefused",
     "Unavailable",
     "WouldDeadlock",
     "WriteRefused",
@@ -227,6 +233,34 @@ class RateLimited(OctavoError):
     def __init__(self, message: str, *, decision: Any) -> None:
         super().__init__(message)
         self.decision: Any = decision
+
+
+class SubmissionRefused(OctavoError):
+    """The rules of a board, or a ban, keep scores out; the others of the call were recorded.
+
+    Attributes:
+        refusals: each member that was refused, and why: "banned", or the rule's name.
+        submissions: what became of the others: `octavo.leaderboards.Submission`s.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        refusals: Sequence[tuple[str, str]] = (),
+        submissions: Sequence[Any] = (),
+    ) -> None:
+        super().__init__(message)
+        self.refusals = list(refusals)
+        self.submissions: list[Any] = list(submissions)
+
+
+class SeasonClosed(OctavoError):
+    """The season has ended, or not begun: its standings do not change."""
+
+
+class SeasonNotFound(OctavoError):
+    """Nobody has opened a season of that name."""
 
 
 class BrokenBarrier(OctavoError):

@@ -65,6 +65,8 @@ _BY_CODE: dict[str, type[errors.OctavoError]] = {
     # Our own scripts begin their refusals with these.
     "MISMATCH": errors.ConfigMismatch,
     "PRECISION": errors.PrecisionLost,
+    "CLOSED": errors.SeasonClosed,
+    "NOSEASON": errors.SeasonNotFound,
     **dict.fromkeys(_COME_BACK, errors.Unavailable),
 }
 
