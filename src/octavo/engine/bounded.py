@@ -87,10 +87,6 @@ class Bounded(Generic[K, V]):
                 self._bytes += size
         del dropped  # not before the lock is free, because a value may have a finalizer
 
-    def values(self) -> list[V]:
-        """Return all values, without visiting them."""
-        return [entry.value for entry in list(self._entries.values())]
-
     def pop(self, key: K) -> V | None:
         """Remove a key and return its value, or None when it is not there."""
         with self._lock:
