@@ -302,9 +302,11 @@ class Decider:
     def _denied(
         self, asked: Asked, known: RuleSet, reply: list[int], at: float, ticket: Ticket | None
     ) -> Decision:
+        decision = known.decision(reply, (), asked.costs, b"")
         if self._denials is not None and not known.takes_places:  # which end untold
-            self._denials.note(asked, known, reply, at, ticket)
-        return known.decision(reply, (), asked.costs, b"")
+            wait = decision.retry_after
+            self._denials.note(asked, known, reply, wait=wait, at=at, ticket=ticket)
+        return decision
 
     def _known(self, asked: Asked) -> tuple[RuleSet, tuple[bytes, ...]]:
         """Return the rules as the script is told of them, and all of its keys."""

@@ -37,6 +37,7 @@ class Denial:
         asked: what it asked for.
         known: the rules.
         reply: what the script said.
+        wait: seconds until the call would pass; None if it never would.
         at: when it was asked, by `time.monotonic()`.
         link: where a change of the key is told; None if nowhere, so that it is only a note.
 
@@ -46,7 +47,14 @@ class Denial:
     """
 
     def __init__(
-        self, asked: Asked, known: RuleSet, reply: list[int], at: float, link: Link | None
+        self,
+        asked: Asked,
+        known: RuleSet,
+        reply: list[int],
+        *,
+        wait: float | None,
+        at: float,
+        link: Link | None,
     ) -> None:
         self.asked = asked
         self.known = known
@@ -54,7 +62,6 @@ class Denial:
         self.link = link
         self._reply = reply
         self._at = at
-        wait = known.decision(reply, (), None, b"").retry_after
         self.until = math.inf if wait is None else at + wait
         self._fresh = 0.0
         self._answer: Command[Decision] | None = None
@@ -107,16 +114,24 @@ class Denials:
         return None
 
     def note(
-        self, asked: Asked, known: RuleSet, reply: list[int], at: float, ticket: Ticket | None
+        self,
+        asked: Asked,
+        known: RuleSet,
+        reply: list[int],
+        *,
+        wait: float | None,
+        at: float,
+        ticket: Ticket | None,
     ) -> None:
-        """Remember a denial, if its end would be told; or that there was one."""
+        """Remember a denial, if its end would be told; or that there was one. See `Denial`."""
         key = asked.keys[0]
         if len(asked.keys) > 1:
             binding = known.binding(reply)
             if binding is None:
                 return
             key = asked.keys[binding]
-        denial = Denial(asked, known, reply, at, None if ticket is None else ticket.link)
+        link = None if ticket is None else ticket.link
+        denial = Denial(asked, known, reply, wait=wait, at=at, link=link)
         if ticket is None or not self._tracker.keep(ticket, key, self.by_key, denial):
             denial.link = None
             self.by_key.set(key, denial)
