@@ -220,11 +220,5 @@ class Ahead:
             subject.has_asked()
             return said
 
-        more = self._decider.decide(asked, "ahead", most=self._most).map(read)
-        if not backs:
-            return more
-
-        def last(said: list[Any]) -> Any:
-            return said[-1]
-
-        return Command((), (), last, parts=(*backs, more), within=self._decider.within)
+        more = self._decider.decide(asked, "ahead", most=self._most)
+        return self._decider.behind(backs, more.map(read))

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -23,6 +23,8 @@ from octavo.ratelimit.rules import MOST_COST, RuleSet, merged, pack_changes, pac
 from octavo.ratelimit.scripts import DECIDE, PEEK, SETTLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from octavo.engine.command import Common, Word
     from octavo.engine.tracking import Ticket
     from octavo.errors import OctavoError
@@ -37,6 +39,7 @@ log = logging.getLogger("octavo")
 Cost = int | Mapping[Any, int]
 OnError = Literal["raise", "open", "closed", "local"]
 Mode = Literal["hit", "peek", "take", "ahead"]
+T = TypeVar("T")
 
 NO_ANSWER = (ConnectionLost, Unavailable, OutOfMemory, WriteRefused)
 """The errors that `on_error` decides about."""
@@ -194,6 +197,16 @@ class Decider:
         if len(parts) < 2:
             return replace(parts[0].map(bool), within=self.within) if parts else _NOTHING
         return Command((), (), all, parts=tuple(parts), within=self.within)
+
+    def behind(self, backs: Sequence[Command[Any]], command: Command[T]) -> Command[T]:
+        """Return the Command that gives back first, and tells what another one says."""
+        if not backs:
+            return command
+
+        def last(said: list[Any]) -> T:
+            return cast("T", said[-1])
+
+        return Command((), (), last, parts=(*backs, command), within=self.within)
 
     def _with_policy(
         self, command: Command[Decision], asked: Asked, mode: Mode, wait: int = 0, most: int = 0

@@ -327,9 +327,8 @@ class Limiter(Job[M]):
 
     def _changing(self, key: bytes, command: Command[bool]) -> Command[bool]:
         """Return a Command that changes a subject's key, and what this process has of it."""
-        back = None if self._ahead is None else self._ahead.close(key)
-        if back is not None:
-            command = Command((), (), lambda said: said[-1], parts=(back, command))
+        if self._ahead is not None and (back := self._ahead.close(key)) is not None:
+            command = self._decider.behind([back], command)
         command = changing(self._common.tracker, key, command)
         return replace(command, within=self._decider.within)
 
