@@ -153,8 +153,8 @@ class Limiter(Job[M]):
     def peek(self, subject: Subject | Subjects, cost: Cost = 1) -> Command[Decision]:
         """Return what `hit` or `check` would say, and charge nothing."""
         if isinstance(subject, Mapping):
-            return self._decider.decide(self._asked_of(subject, cost), "peek")
-        return self._decider.decide(self._asked(subject, cost), "peek")
+            return self._decider.decide(self._asked_of(subject, cost, charged=False), "peek")
+        return self._decider.decide(self._asked(subject, cost, charged=False), "peek")
 
     @operation
     def reserve(
@@ -334,14 +334,15 @@ class Limiter(Job[M]):
 
     # What is asked
 
-    def _asked(self, subject: Subject, cost: Cost) -> Asked:
+    def _asked(self, subject: Subject, cost: Cost, *, charged: bool = True) -> Asked:
         if self._set is None:
             raise ValueError("this limiter has no limits of its own: use check()")
         rules = self._set.rules
         key = self._layout.key(subject)
-        return Asked(rules, (key,), self._costs(rules, cost), _holder(rules))
+        holder = _holder() if charged and self._set.takes_places else b""
+        return Asked(rules, (key,), self._costs(rules, cost), holder)
 
-    def _asked_of(self, subjects: Subjects, cost: Cost) -> Asked:
+    def _asked_of(self, subjects: Subjects, cost: Cost, *, charged: bool = True) -> Asked:
         if not isinstance(subjects, Mapping):
             raise TypeError(f"subjects must be a mapping of limits, not {subjects!r}")
         rules = tuple(self._rule(key) for key in subjects)
@@ -351,7 +352,8 @@ class Limiter(Job[M]):
         keys = tuple(map(self._layout.key, subjects.values()))
         if len(set(keys)) == 1:
             keys = keys[:1]
-        return Asked(rules, keys, self._costs(rules, cost), _holder(rules))
+        takes_places = charged and any(rule.algorithm == "concurrency" for rule in rules)
+        return Asked(rules, keys, self._costs(rules, cost), _holder() if takes_places else b"")
 
     def _rule(self, key: object) -> Rule:
         if isinstance(key, Rule):
@@ -404,12 +406,9 @@ def _check_rules(rules: Sequence[Rule]) -> dict[str, Rule]:
     return named
 
 
-def _holder(rules: tuple[Rule, ...]) -> bytes:
-    """Return what names the places that a call takes, if there can be any."""
-    for rule in rules:
-        if rule.algorithm == "concurrency":
-            return hexlify(os.urandom(8))
-    return b""
+def _holder() -> bytes:
+    """Return a name for the places that a call takes."""
+    return hexlify(os.urandom(8))
 
 
 def _micros(wait: Seconds | None) -> int:
