@@ -31,6 +31,7 @@ READS = {
     "ranks_of": call("ranks_of", ["cyd", "ada", "nobody"]),
     "top": call("top", 2),
     "page": call("page", 2, size=2),
+    "page_of": call("page_of", "ada", size=2),
     "around": call("around", "bob", 1),
     "between_ranks": call("between_ranks", 1, 2),
     "between_scores": call("between_scores", 5, 15),

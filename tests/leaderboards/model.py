@@ -190,6 +190,9 @@ class Model:
     def page(self, n: int, size: int) -> list[Entry]:
         return self.entries()[(n - 1) * size : n * size]
 
+    def page_of(self, member: str, size: int) -> int | None:
+        return self.standing().index(member) // size + 1 if member in self.rows else None
+
     def around(self, member: str, n: int) -> list[Entry]:
         if member not in self.rows:
             return []

@@ -164,6 +164,10 @@ class Histories(RuleBasedStateMachine):
         same(self.board.top(n), self.model.top(n))
         same(self.board.page(n, size=size), self.model.page(n, size))
 
+    @rule(member=members, size=counts)
+    def page_of(self, member: str, size: int) -> None:
+        same(self.board.page_of(member, size=size), self.model.page_of(member, size))
+
     @rule(first=counts, more=st.integers(0, 4), limit=st.none() | counts)
     def between_ranks(self, first: int, more: int, limit: int | None) -> None:
         same(

@@ -134,6 +134,8 @@ BAD: dict[tuple[str, str], tuple[Callable[[Any], Callable[[Any], Any]], Values]]
     ("top", "n"): (lambda bad: call("top", bad), POSITIVE),
     ("page", "n"): (lambda bad: call("page", bad), POSITIVE),
     ("page", "size"): (lambda bad: call("page", 1, size=bad), LIMITS),
+    ("page_of", "member"): (lambda bad: call("page_of", bad), NAMES),
+    ("page_of", "size"): (lambda bad: call("page_of", "ada", size=bad), LIMITS),
     ("around", "member"): (lambda bad: call("around", bad), NAMES),
     ("around", "n"): (lambda bad: call("around", "ada", bad), NATURAL),
     ("between_ranks", "first"): (lambda bad: call("between_ranks", bad, 9), POSITIVE),

@@ -236,6 +236,14 @@ def test_a_percentile_counts_equal_scores_by_its_kind(
     assert [board.percentile(member, kind=kind) for member in ("low", "ada", "top")] == expected
 
 
+@pytest.mark.parametrize("rank", RANK_METHODS)
+def test_a_member_is_on_a_page_also_among_equals(rank: RankMethod, db: Octavo[Sync]) -> None:
+    board = db.leaderboard("x", rank=rank, page_size=2)
+    board.submit_many(dict.fromkeys("abcde", 1))
+    assert [board.page_of(member) for member in "abcdef"] == [1, 1, 2, 2, 3, None]
+    assert board.page_of("e", size=4) == 2
+
+
 def test_pages_follow_each_other(db: Octavo[Sync]) -> None:
     board = db.leaderboard("x", page_size=2)
     board.submit_many(dict.fromkeys("abcde", 1))

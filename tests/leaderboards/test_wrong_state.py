@@ -28,6 +28,7 @@ TOUCHED = dict.fromkeys(CALLS, ALL) | {
     "score": {"scores", "entries"},
     "score_at": {"scores", "entries"},
     "histogram": {"scores", "entries"},
+    "page_of": {"scores", "entries"},
     "percentile": {"scores", "entries"},
     "rank": ALL - {"data"},
 }

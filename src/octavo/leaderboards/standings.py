@@ -133,6 +133,16 @@ class Standings(Job[M]):
         return self._window("places", first, first + size - 1)
 
     @operation
+    def page_of(self, member: str, *, size: int | None = None) -> Command[int | None]:
+        """Return the page that a member is on, the first being 1; None for no member. O(log N)."""
+        size = self._definition.page_size if size is None else counted("size", size)
+
+        def read(reply: list[Any], _: Scale) -> int | None:
+            return None if reply[1] is None else (int(reply[1][2]) - 1) // size + 1
+
+        return self._lookup([name_bytes("member", member)], read, method="ordinal")
+
+    @operation
     def around(self, member: str, n: int = 5) -> Command[list[Entry]]:
         """Return a member with `n` neighbours on each side; empty for no member. O(log N + M).
 

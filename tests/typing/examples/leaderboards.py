@@ -74,6 +74,10 @@ def standings(s: Standings[Sync], a: Standings[Async], b: Standings[Batch]) -> N
     assert_type(a.page(1, size=10), Coroutine[Any, Any, list[Entry]])
     assert_type(b.page(n=1, size=None), Pending[list[Entry]])
 
+    assert_type(s.page_of("ada"), int | None)
+    assert_type(a.page_of("ada", size=10), Coroutine[Any, Any, int | None])
+    assert_type(b.page_of(member="ada", size=None), Pending[int | None])
+
     assert_type(s.around("ada"), list[Entry])
     assert_type(a.around("ada", 2), Coroutine[Any, Any, list[Entry]])
     assert_type(b.around("ada", n=2), Pending[list[Entry]])
