@@ -88,7 +88,8 @@ local function take(source, member, place, tail, stamp, payload)
   local taken = wins(number, place, tail, time)
   payloads[number] = taken and payload or payloads[number] or payload
   if aggregate == 'sum' then
-    place, tail = sum_of(places[number], place), columns_sum(tails[number], tail)
+    place = sum_of(places[number], place)
+    if bytes > 0 then tail = columns_sum(tails[number], tail) end
     if not (place and tail) then return false end
     places[number], tails[number] = place, tail
   end
@@ -104,6 +105,7 @@ local function weighted(place, weight)
 end
 
 local function columns_weighted(words, weight)
+  if words == '' then return words end
   local all = {}
   for i = 1, #words, 8 do
     local product = weighted(decode(string.sub(words, i, i + 7)), weight)
@@ -123,7 +125,8 @@ for source = 1, #ARGV - 5 do
     local values = with_data and fields(KEYS[at + 2], members)
     for i, member in ipairs(members) do
       local key, place = rows[2 * i - 1], rows[2 * i]
-      local tail, stamp = string.sub(key, 1, bytes), string.sub(key, bytes + 1, width)
+      local tail = bytes > 0 and string.sub(key, 1, bytes) or ''
+      local stamp = width > bytes and string.sub(key, bytes + 1, width) or ''
       local payload = values and values[i]
       if weight ~= 1 then place, tail = weighted(place, weight), columns_weighted(tail, weight) end
       if not (place and tail and take(source, member, place, tail, stamp, payload)) then

@@ -1,19 +1,23 @@
-"""Merging and intersecting tables: what is asked for, as one Command."""
+"""Merging, intersecting and expiring tables: what is asked for, checked and sent."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from octavo.engine.checks import several
+from octavo.engine.checks import millis, several
 from octavo.engine.keys import slot
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import option
 from octavo.leaderboards.scores import exact
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from octavo.engine.checks import Seconds
     from octavo.engine.command import Command
+    from octavo.engine.script import Argument
     from octavo.leaderboards.definition import Definition
     from octavo.leaderboards.layout import Layout
 
@@ -22,15 +26,8 @@ Aggregate = Literal["sum", "best", "worst", "first", "last"]
 MERGE = Script(Path(__file__).with_name("merge.lua"))
 
 
-def merged(
-    own: Definition,
-    table: Layout,
-    others: Sequence[Layout],
-    of: Literal["any", "all"],
-    aggregate: Aggregate,
-    weights: Sequence[float] | None,
-) -> Command[int]:
-    """Return the Command that replaces a table by what is on any, or on all, of others."""
+def check_slots(table: Layout, others: Sequence[Layout]) -> None:
+    """Refuse tables that one script cannot reach."""
     if not others:
         raise ValueError("others must be at least one table")
     for other in others:
@@ -39,6 +36,17 @@ def merged(
                 f"others must share the cluster slot of {table.scores.decode()}, as boards made "
                 f"with the same tag= do; {other.scores.decode()} does not"
             )
+
+
+def merged(
+    own: Definition,
+    tables: Sequence[Layout],
+    of: Literal["any", "all"],
+    aggregate: Aggregate,
+    weights: Sequence[float] | None,
+) -> Command[int]:
+    """Return the Command that replaces the first table by what is on any, or all, of the others."""
+    table, *others = tables
     option("aggregate", aggregate, get_args(Aggregate))
     factors = [1.0] * len(others)
     if weights is not None:
@@ -47,5 +55,17 @@ def merged(
             raise ValueError(f"weights must be one for each of others, not {weights!r}")
     sources = [key for other in others for key in (other.scores, other.entries, other.data)]
     script = MERGE.once if own.once else MERGE
-    args = (own.config, own.prefix, own.columns, of, aggregate, *factors)
-    return script((*table, *sources), args, int)
+    args: list[Argument] = [own.config, own.prefix, own.columns, of, aggregate, *factors]
+    target = (table.scores, table.entries, table.ties, table.data)
+    return script((*target, *sources), args, int)
+
+
+def expiry(parameter: str, at: Seconds | datetime | None) -> tuple[str, int]:
+    """Return the command that sets when a key expires, and its milliseconds."""
+    if at is None:
+        return "", 0
+    if not isinstance(at, datetime):
+        return "PEXPIRE", millis(parameter, at)
+    if at.tzinfo is None:
+        raise ValueError(f"{parameter} must be aware of its time zone, not {at!r}")
+    return "PEXPIREAT", max(0, int(at.timestamp() * 1000))

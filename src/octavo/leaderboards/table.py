@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from octavo.engine.command import Command, M, answer, operation
 from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import counted
+from octavo.leaderboards.merging import Aggregate, check_slots, expiry, merged
 from octavo.leaderboards.standings import Standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
+    from octavo.engine.checks import Seconds
     from octavo.engine.script import Argument
 
 T = TypeVar("T")
@@ -21,6 +24,7 @@ T = TypeVar("T")
 _here = Path(__file__)
 REMOVE = Script(_here.with_name("remove.lua"))
 TRIM = Script(_here.with_name("trim.lua"))
+EXPIRE = Script(_here.with_name("expire.lua"))
 
 
 class Table(Standings[M]):
@@ -45,6 +49,66 @@ class Table(Standings[M]):
     def clear(self) -> Command[bool]:
         """Delete the table; return whether there was one. O(1), freed in the background."""
         return Command((b"UNLINK", *self._keys), self._keys, bool)
+
+    @operation
+    def expire(self, at: Seconds | datetime | None) -> Command[bool]:
+        """Have the server delete the table at some time; return whether there is one. O(1).
+
+        Args:
+            at: in so many seconds or a timedelta, at a moment (aware of its time zone), or None:
+                never.
+        """
+        return self._change(EXPIRE, expiry("at", at), bool)
+
+    @operation
+    def merge(
+        self,
+        *others: Standings[Any],
+        aggregate: Aggregate = "sum",
+        weights: Sequence[float] | None = None,
+    ) -> Command[int]:
+        """Replace the table by the union of others; return how many are on it. O(M log N).
+
+        The others are tables of the same `order` and `ties`, in the same cluster slot: periods of
+        one board, or boards made with the same `tag=`. This table is replaced, its data too; it
+        stays in the result if it is among the others. The server does nothing else meanwhile.
+
+        Args:
+            others: what to merge.
+            aggregate: what a member has who is on several: the sum of the scores, the best, the
+                worst, or the score reached first or last. With the score come its time, which for
+                a sum is the latest, and its data, or those of another if it has none. Where
+                `ties="member"`, no times are known: the tables count as made in their order here.
+            weights: what to multiply the scores of each table by.
+
+        Raises:
+            PrecisionLost: a float64 cannot hold a new score; nothing was changed.
+        """
+        return self._merged(others, "any", aggregate, weights)
+
+    @operation
+    def intersect(
+        self,
+        *others: Standings[Any],
+        aggregate: Aggregate = "sum",
+        weights: Sequence[float] | None = None,
+    ) -> Command[int]:
+        """Replace the table by those who are on all of the others; as `merge`. O(M log N)."""
+        return self._merged(others, "all", aggregate, weights)
+
+    def _merged(
+        self,
+        others: tuple[Standings[Any], ...],
+        of: Literal["any", "all"],
+        aggregate: Aggregate,
+        weights: Sequence[float] | None,
+    ) -> Command[int]:
+        for other in others:
+            if not isinstance(other, Standings):
+                raise TypeError(f"others must be boards or tables of boards, not {other!r}")
+        sources = [other._keys for other in others]  # noqa: SLF001 - kin
+        check_slots(self._keys, sources)
+        return merged(self._definition, (self._keys, *sources), of, aggregate, weights)
 
     def _change(
         self, script: Script, args: Sequence[Argument], read: Callable[[Any], T]
