@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from octavo.engine.command import Engine
     from octavo.engine.sync import SyncEngine
     from octavo.engine.topology import Topology
-    from octavo.leaderboards import Keep, Leaderboard, Order, RankMethod, Ties
+    from octavo.leaderboards import (
+        Keep,
+        Leaderboard,
+        Order,
+        RankMethod,
+        Ratings,
+        RatingSystem,
+        Ties,
+    )
     from octavo.locks import (
         Barrier,
         Election,
@@ -81,6 +89,21 @@ class Octavo(Job[M]):
             page_size=page_size,
             once=once,
         )
+
+    def ratings(
+        self,
+        name: str,
+        *,
+        system: RatingSystem,
+        remember: float | timedelta = 86_400,
+        page_size: int = 25,
+        tag: str | None = None,
+    ) -> Ratings[M]:
+        """Return the ratings of that name. See `octavo.leaderboards.Ratings`."""
+        from octavo.leaderboards import Ratings  # noqa: PLC0415 - jobs load at first use
+
+        base = key_base(self._prefix, "ratings", name, tag)
+        return Ratings(self._engine, base, system=system, remember=remember, page_size=page_size)
 
     def lock(
         self,

@@ -3,6 +3,9 @@
 from octavo.leaderboards.definition import Keep, Ties
 from octavo.leaderboards.leaderboard import Leaderboard
 from octavo.leaderboards.ranking import RankMethod
+from octavo.leaderboards.rating_records import MatchResult, Rated, Rating
+from octavo.leaderboards.rating_systems import Elo, Glicko2, OpenSkill, RatingSystem
+from octavo.leaderboards.ratings import Ratings
 from octavo.leaderboards.records import Bin, Entry, Page, Submission
 from octavo.leaderboards.scores import Order, Score
 from octavo.leaderboards.standings import Percentile, Standings
@@ -10,13 +13,21 @@ from octavo.leaderboards.table import Table
 
 __all__ = [
     "Bin",
+    "Elo",
     "Entry",
+    "Glicko2",
     "Keep",
     "Leaderboard",
+    "MatchResult",
+    "OpenSkill",
     "Order",
     "Page",
     "Percentile",
     "RankMethod",
+    "Rated",
+    "Rating",
+    "RatingSystem",
+    "Ratings",
     "Score",
     "Standings",
     "Submission",

@@ -19,7 +19,7 @@ redis.call('ZCARD', scores)
 
 local count = 0
 for i, player in ipairs(players) do
-  if found[4][i] == 0 and redis.call('HEXISTS', banned, player) == 0 then
+  if found[4][i] == 0 then
     local rating = found[3][i]
     local kept = rating and redis.call('ZSCORE', scores, player) .. ' ' .. rating or ''
     redis.call('HSET', banned, player, kept)

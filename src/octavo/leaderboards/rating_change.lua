@@ -1,4 +1,4 @@
--- rating_change.lua: change ratings if they are what the change was computed from, and nobody is banned
+-- rating_change.lua: change ratings that are still what was computed with, of nobody banned
 -- KEYS[1] entries: {base}:entries (hash)
 -- KEYS[2] data: {base}:data (hash)
 -- KEYS[3] banned: {base}:banned (hash)
@@ -8,8 +8,8 @@
 -- ARGV[2] system: the rating system
 -- ARGV[3] remember: for how many milliseconds the match is remembered, if KEYS[5] is there
 -- ARGV[4..] for each player: name, its rating before or "", its rating after, its place score
--- returns {for each player {name, rating before, rating after, rank before or false, rank}, false},
---   or, if nothing was changed, {false, what rating_players.lua returns}
+-- returns {{name, rating before, rating after, rank before or false, rank} for each player, false};
+--   or {false, what rating_players.lua returns}, having changed nothing
 -- @include board.lua
 -- @include places.lua
 -- @include rating_lookup.lua

@@ -2,8 +2,8 @@
 
 | key | Redis type | holds | TTL |
 |---|---|---|---|
-| `{base}:scores`, `:entries`, `:data` | | the standings: `layout.py`; the data is the rating | none |
-| `{base}:banned` | hash | player → its score and rating; empty field → the rating system | none |
+| `{base}:scores` and others | | the standings: `layout.py`; the data of a player is its rating | |
+| `{base}:banned` | hash | player → score and rating; empty field → the rating system | none |
 | `{base}:match:{id}` | string | the reply to the first match of that id | `remember=` |
 """
 
@@ -17,16 +17,16 @@ from octavo.leaderboards.layout import Layout
 class RatingLayout(NamedTuple):
     """The keys of ratings, in the order in which their scripts take them."""
 
-    scores: bytes
     entries: bytes
     data: bytes
     banned: bytes
+    scores: bytes
 
     @classmethod
     def of(cls, base: str) -> RatingLayout:
         """Return the keys that begin with `base`."""
         board = Layout.of(base)
-        return cls(board.scores, board.entries, board.data, f"{base}:banned".encode())
+        return cls(board.entries, board.data, f"{base}:banned".encode(), board.scores)
 
 
 def match_key(base: str, match_id: str) -> bytes:

@@ -13,15 +13,15 @@ class Rating(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         deviation: how uncertain it is: Glicko-2's RD, OpenSkill's sigma; 0 with Elo.
         volatility: how erratic the player is; Glicko-2 only.
         games: how many matches it is made of.
-        played: when the last of them was counted, by the server's clock, as a Unix timestamp;
-            None for no match.
+        changed: when it last changed, by the server's clock, as a Unix timestamp; None for a new
+            player's.
     """
 
     value: float
     deviation: float = 0.0
     volatility: float = 0.0
     games: int = 0
-    played: float | None = None
+    changed: float | None = None
 
 
 class Rated(msgspec.Struct, frozen=True, gc=False):
@@ -29,7 +29,7 @@ class Rated(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         player: its name.
-        before: the rating that the match found; the system's first one for a new player.
+        before: the rating that was stored; the system's first one for a new player.
         after: the rating that it left.
         rank: the player's rank among all afterwards.
         previous_rank: the rank before; None for a new player.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from octavo.engine.checks import millis
+from octavo.engine.checks import Seconds, millis
 from octavo.leaderboards.rating_records import Rating
 from octavo.leaderboards.scores import exact
 
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
 
 Teams = Sequence[Sequence[Rating]]
 
-class System(ABC):
+
+class RatingSystem(ABC):
     """How ratings follow from matches.
 
     Attributes:
@@ -70,12 +70,12 @@ class System(ABC):
     def ordinal(self, rating: Rating) -> float:
         """Return what players are ranked by."""
 
-    def aged(self, rating: Rating, now: float) -> Rating:  # noqa: PLR6301 - for subclasses
+    def aged(self, rating: Rating, now: float) -> Rating:
         """Return a rating as of `now`: what is known of a player who does not play gets old."""
         return rating
 
 
-class Elo(System):
+class Elo(RatingSystem):
     """Elo's ratings of two players, as chess has them.
 
     From Arpad Elo, *The Rating of Chessplayers, Past and Present*, 1978: the expected score is
@@ -119,7 +119,7 @@ class Elo(System):
         return rating.value
 
 
-class Glicko2(System):
+class Glicko2(RatingSystem):
     """Glickman's ratings of two players, with how certain they are.
 
     From Mark Glickman, *Example of the Glicko-2 system*, 2022 (glicko.net/glicko/glicko2.pdf),
@@ -142,7 +142,7 @@ class Glicko2(System):
         self,
         *,
         tau: float = 0.5,
-        period: float | timedelta | None = None,
+        period: Seconds | None = None,
         initial: float = 1500,
         deviation: float = 350,
         volatility: float = 0.06,
@@ -161,13 +161,13 @@ class Glicko2(System):
         """Return the ratings after a match."""
         (one,), (other,) = teams
         score = _score(*places)
-        return [[self._after(one, other, score)], [self._after(other, one, 1 - score)]]
+        return [[self._after(one, [(other, score)])], [self._after(other, [(one, 1 - score)])]]
 
     def predict(self, teams: Teams) -> list[float]:
         """Return what each is expected to score, by both deviations, half of a draw included."""
         (one,), (other,) = teams
         phi = math.hypot(one.deviation, other.deviation) / _SCALE
-        expected = 1 / (1 + math.exp(-_distance(one.value, other.value, _g(phi))))
+        expected = _expected(_g(phi), one.value - other.value)
         return [expected, 1 - expected]
 
     def ordinal(self, rating: Rating) -> float:
@@ -176,23 +176,26 @@ class Glicko2(System):
 
     def aged(self, rating: Rating, now: float) -> Rating:
         """Return a rating with the deviation that it has now: step 6, for the time without one."""
-        if self._period is None or rating.played is None:
+        if self._period is None or rating.changed is None:
             return rating
-        periods = max(now - rating.played, 0.0) / self._period
+        periods = max(now - rating.changed, 0.0) / self._period
         grown = math.hypot(rating.deviation, _SCALE * rating.volatility * math.sqrt(periods))
         return replace(rating, deviation=max(min(grown, self.initial.deviation), rating.deviation))
 
-    def _after(self, player: Rating, opponent: Rating, score: float) -> Rating:
-        """Return a rating after one match: steps 2 to 8."""
+    def _after(self, player: Rating, games: Sequence[tuple[Rating, float]]) -> Rating:
+        """Return a rating after games with others, as they were, and its score: steps 2 to 8."""
         phi = player.deviation / _SCALE
-        g = _g(opponent.deviation / _SCALE)
-        expected = 1 / (1 + math.exp(-_distance(player.value, opponent.value, g)))
-        v = 1 / (g * g * expected * (1 - expected))
-        surprise = g * (score - expected)
+        information = surprise = 0.0
+        for opponent, score in games:
+            g = _g(opponent.deviation / _SCALE)
+            expected = _expected(g, player.value - opponent.value)
+            information += g * g * expected * (1 - expected)
+            surprise += g * (score - expected)
+        v = 1 / information
         volatility = self._volatility(player.volatility, phi, v, v * surprise)
         # With periods by the clock, the deviation has grown by then: `aged`.
         star = math.hypot(phi, volatility) if self._period is None else phi
-        phi = 1 / math.sqrt(1 / (star * star) + 1 / v)
+        phi = 1 / math.sqrt(1 / (star * star) + information)
         value = player.value + _SCALE * phi * phi * surprise
         return replace(player, value=value, deviation=_SCALE * phi, volatility=volatility)
 
@@ -225,7 +228,7 @@ class Glicko2(System):
         return math.exp(low / 2)
 
 
-class OpenSkill(System):
+class OpenSkill(RatingSystem):
     """Ratings of any number of teams of any size, by the package `openskill`.
 
     Its arithmetic is from Weng and Lin, *A Bayesian Approximation Method for
@@ -295,8 +298,9 @@ def _g(phi: float) -> float:
     return 1 / math.sqrt(1 + 3 * phi * phi / (math.pi * math.pi))
 
 
-def _distance(value: float, other: float, g: float) -> float:
-    return max(-_FARTHEST, min(g * (value - other) / _SCALE, _FARTHEST))
+def _expected(g: float, ahead: float) -> float:
+    """Return the score expected of who is so many points ahead."""
+    return 1 / (1 + math.exp(-max(-_FARTHEST, min(g * ahead / _SCALE, _FARTHEST))))
 
 
 def _score(own: float, others: float) -> float:
