@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import octavo
+from octavo.cli.options import Url
 from octavo.demo.flights import NEW_YORK, load
 from octavo.demo.gates import Gates
 from octavo.demo.plain import lines
@@ -75,9 +76,7 @@ def demo(
     plain: Annotated[
         bool, typer.Option("--plain", help="Print lines; the default where there is no terminal.")
     ] = False,
-    url: Annotated[
-        str | None, typer.Option(help="The server; by default OCTAVO_URL or an embedded one.")
-    ] = None,
+    url: Url = None,
 ) -> None:
     """Replay a week of real flights from New York onto live leaderboards.
 

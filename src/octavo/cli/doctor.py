@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 import typer
 
 import octavo
+from octavo.cli.options import AsJson, Url
 
 _MARKS = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
 
 
-def doctor(
-    *,
-    url: Annotated[
-        str | None, typer.Option(help="The server; by default OCTAVO_URL or an embedded one.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
+def doctor(*, url: Url = None, as_json: AsJson = False) -> None:
     """Check a server, say what to change, and exit with 1 if a promise does not hold on it."""
     with octavo.connect(url) as db:
         report = db.doctor()

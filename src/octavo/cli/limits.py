@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 import octavo
+from octavo.cli.options import AsJson, Url, Yes
 from octavo.cli.tables import plain, print_columns
 
 if TYPE_CHECKING:
@@ -23,16 +24,12 @@ _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _LASTS = re.compile(r"(\d+(?:\.\d+)?) ?([dhms]?)")
 
 
-_Url = Annotated[
-    str | None, typer.Option(help="The server; by default OCTAVO_URL or an embedded one.")
-]
 _Prefix = Annotated[str, typer.Option(help="What the programs that limit gave as `prefix`.")]
 _Limiter = Annotated[str, typer.Argument(help="The name of the limiter.")]
 _Subject = Annotated[str, typer.Argument(help="Who is limited, as given or as listed.")]
 _Tag = Annotated[
     str | None, typer.Option(help="What they gave as `tag`, or their `partition` of the subject.")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
 @limits.callback(invoke_without_command=True)
@@ -46,9 +43,9 @@ def _list_by_default(context: typer.Context) -> None:
 def list_(
     subjects: Annotated[str, typer.Argument(help="What `limiter:subject` begins with.")] = "",
     *,
-    url: _Url = None,
+    url: Url = None,
     prefix: _Prefix = "octavo",
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what is left to whom. This goes through all keys of the server."""
     with octavo.connect(url, prefix=prefix) as db:
@@ -76,9 +73,9 @@ def show(
     subject: _Subject,
     *,
     tag: _Tag = None,
-    url: _Url = None,
+    url: Url = None,
     prefix: _Prefix = "octavo",
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is left to a subject of each limit, and whether it is banned."""
     with octavo.connect(url, prefix=prefix) as db:
@@ -101,8 +98,8 @@ def reset(
     subject: _Subject,
     *,
     tag: _Tag = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    url: _Url = None,
+    yes: Yes = False,
+    url: Url = None,
     prefix: _Prefix = "octavo",
 ) -> None:
     """Forget what a subject has used of every limit, and that it is banned."""
@@ -128,7 +125,7 @@ def ban(
         str, typer.Option(metavar="TIME", help="Such as 90s, 15m, 1.5h or 7d.")
     ] = "1h",
     tag: _Tag = None,
-    url: _Url = None,
+    url: Url = None,
     prefix: _Prefix = "octavo",
 ) -> None:
     """Deny whatever a subject asks for, for some time from now."""
@@ -145,7 +142,7 @@ def unban(
     subject: _Subject,
     *,
     tag: _Tag = None,
-    url: _Url = None,
+    url: Url = None,
     prefix: _Prefix = "octavo",
 ) -> None:
     """End a subject's ban, and forget earlier ones; what it has used stays."""

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 import octavo
+from octavo.cli.options import AsJson, Url, Yes
 from octavo.cli.tables import plain, print_columns
 from octavo.locks import Holder, Kind, LockInfo, Waiter
 
@@ -18,9 +19,6 @@ locks = typer.Typer()
 _MOST = 3
 """Labels shown of who holds something together."""
 
-_Url = Annotated[
-    str | None, typer.Option(help="The server; by default OCTAVO_URL or an embedded one.")
-]
 _Prefix = Annotated[str, typer.Option(help="What the programs that use them gave as `prefix`.")]
 _Name = Annotated[str, typer.Argument(help="The name that programs know it by.")]
 _Tag = Annotated[str | None, typer.Option(help="What they gave as `tag`.")]
@@ -37,9 +35,9 @@ def _list_by_default(context: typer.Context) -> None:
 def list_(
     names: Annotated[str, typer.Argument(help="What the names begin with.")] = "",
     *,
-    url: _Url = None,
+    url: Url = None,
     prefix: _Prefix = "octavo",
-    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what is held, waited for or kept. This goes through all keys of the server."""
     with octavo.connect(url, prefix=prefix) as db:
@@ -62,7 +60,7 @@ def list_(
 
 
 @locks.command()
-def show(name: _Name, *, tag: _Tag = None, url: _Url = None, prefix: _Prefix = "octavo") -> None:
+def show(name: _Name, *, tag: _Tag = None, url: Url = None, prefix: _Prefix = "octavo") -> None:
     """Show who holds what is called so, and who waits for it."""
     with octavo.connect(url, prefix=prefix) as db, db.batch(raise_on_error=False) as batch:
         found = [
@@ -86,8 +84,8 @@ def break_(
     *,
     kind: Annotated[Kind, typer.Option(help="What it is.")] = "lock",
     tag: _Tag = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    url: _Url = None,
+    yes: Yes = False,
+    url: Url = None,
     prefix: _Prefix = "octavo",
 ) -> None:
     """Take it from whoever holds it; whoever is next gets it."""
