@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +14,9 @@ from octavo.cli.app import app
 from tests.fix_servers import redis_py
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from octavo import Octavo, Sync
     from octavo.ratelimit import Limiter
+    from tests.cli.conftest import Run
     from tests.fix_servers import Servers
 
 LIMITS = [
@@ -29,22 +29,8 @@ MOMENT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
 
 
 @pytest.fixture
-def db(servers: Servers, prefix: str) -> Iterator[Octavo[Sync]]:
-    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
-        yield db
-
-
-@pytest.fixture
-def run(servers: Servers, prefix: str) -> Callable[..., list[str]]:
-    """Run a command of `octavo limits` on the test's own limits; return the lines it prints."""
-
-    def run(*words: str, answer: str | None = None, ends: int = 0) -> list[str]:
-        where = ["--url", servers.get("embedded").url, "--prefix", prefix]
-        done = CliRunner().invoke(app, ["limits", *words, *where], input=answer)
-        assert done.exit_code == ends, done.output
-        return done.output.splitlines()
-
-    return run
+def run(run_octavo: Run) -> Run:
+    return partial(run_octavo, "limits")
 
 
 def limiter(db: Octavo[Sync], name: str = "api", tag: str | None = None) -> Limiter[Sync]:
@@ -55,7 +41,7 @@ def cells(line: str) -> list[str]:
     return re.split(r" {2,}", line)
 
 
-def test_what_is_left_is_listed_in_columns(db: Octavo[Sync], run: Callable[..., list[str]]) -> None:
+def test_what_is_left_is_listed_in_columns(db: Octavo[Sync], run: Run) -> None:
     limiter(db).hit("user:7", 4)
     limiter(db, tag="acme").hit("x")
     db.limiter("login", deadline=None).ban("ada", 600)
@@ -81,9 +67,7 @@ def test_without_a_command_everything_is_listed(
     assert done.output.startswith("LIMITER")
 
 
-def test_the_list_may_be_narrowed_and_printed_as_json(
-    db: Octavo[Sync], run: Callable[..., list[str]]
-) -> None:
+def test_the_list_may_be_narrowed_and_printed_as_json(db: Octavo[Sync], run: Run) -> None:
     for subject in ("user:7", "user:8", "host:1"):
         limiter(db).hit(subject)
     (line,) = run("list", "api:user:", "--json")
@@ -94,15 +78,13 @@ def test_the_list_may_be_narrowed_and_printed_as_json(
     assert run("show", "api", "nobody", "--json") == ["null"]
 
 
-def test_what_is_not_text_is_listed_so(db: Octavo[Sync], run: Callable[..., list[str]]) -> None:
+def test_what_is_not_text_is_listed_so(db: Octavo[Sync], run: Run) -> None:
     limiter(db, "\x07").hit("\x1b[2J")
     _, row = run("list")
     assert cells(row)[:2] == [r"'\x07'", r"'\x1b[2J'"]
 
 
-def test_each_limit_of_a_subject_is_shown_in_a_line(
-    db: Octavo[Sync], run: Callable[..., list[str]]
-) -> None:
+def test_each_limit_of_a_subject_is_shown_in_a_line(db: Octavo[Sync], run: Run) -> None:
     limiter(db, tag="acme").hit("user:7", 4)
     titles, *rows = [cells(line) for line in run("show", "api", "user:7", "--tag", "acme")]
     assert titles == ["LIMIT", "ALGORITHM", "LEFT", "OF", "RESETS IN"]
@@ -116,17 +98,13 @@ def test_each_limit_of_a_subject_is_shown_in_a_line(
     assert re.fullmatch(r"(1\.0 d|2[34]\.\d h)", rows[1][4])
 
 
-def test_a_limit_of_which_nothing_is_used_any_more_resets_now(
-    db: Octavo[Sync], run: Callable[..., list[str]]
-) -> None:
+def test_a_limit_of_which_nothing_is_used_any_more_resets_now(db: Octavo[Sync], run: Run) -> None:
     limits = (Limit("2/ms"), Limit("5/hour"))
     db.limiter("api", *limits, deadline=None).hit("ada")
     assert cells(run("show", "api", "ada")[1]) == ["per-ms", "gcra", "2", "2", "now"]
 
 
-def test_a_ban_is_shown_with_its_end_and_how_many_there_were(
-    db: Octavo[Sync], run: Callable[..., list[str]]
-) -> None:
+def test_a_ban_is_shown_with_its_end_and_how_many_there_were(db: Octavo[Sync], run: Run) -> None:
     ban = Ban(after=1, within=60, lasts=0.001, growth=600_000, longest=600)
     strict = db.limiter("api", Limit("0/hour"), ban=ban, deadline=None)
     strict.hit("ada")
@@ -136,15 +114,13 @@ def test_a_ban_is_shown_with_its_end_and_how_many_there_were(
     assert re.fullmatch(f"banned until {MOMENT}, 2 in a row", line)
 
 
-def test_who_has_used_nothing_is_shown_as_such(run: Callable[..., list[str]]) -> None:
+def test_who_has_used_nothing_is_shown_as_such(run: Run) -> None:
     assert run("show", "api", "x", "--tag", "t") == ["'x' has used nothing of 'api'"]
     assert run("reset", "api", "x") == ["'x' has used nothing of 'api'"]
     assert run("reset", "api", "x", "--yes") == ["'x' has used nothing of 'api'"]
 
 
-def test_what_was_used_is_forgotten_after_a_yes(
-    db: Octavo[Sync], run: Callable[..., list[str]]
-) -> None:
+def test_what_was_used_is_forgotten_after_a_yes(db: Octavo[Sync], run: Run) -> None:
     limiter(db, tag="t").hit("ada", 4)
     limiter(db, tag="t").ban("ada")
     words = ("reset", "api", "ada", "--tag", "t")
@@ -157,15 +133,13 @@ def test_what_was_used_is_forgotten_after_a_yes(
     assert db.limits.list() == []
 
 
-def test_what_was_used_is_forgotten_unasked_with_yes(
-    db: Octavo[Sync], run: Callable[..., list[str]]
-) -> None:
+def test_what_was_used_is_forgotten_unasked_with_yes(db: Octavo[Sync], run: Run) -> None:
     limiter(db).hit("ada", 4)
     assert run("reset", "api", "ada", "--yes") == ["what 'ada' has used of 'api' is forgotten"]
     assert limiter(db).hit("ada", 5)
 
 
-def test_a_subject_is_banned_and_pardoned(db: Octavo[Sync], run: Callable[..., list[str]]) -> None:
+def test_a_subject_is_banned_and_pardoned(db: Octavo[Sync], run: Run) -> None:
     whose = ("api", "ada", "--tag", "t")
     assert run("ban", *whose) == ["'ada' is banned from 'api' for 1.0 h"]
     assert limiter(db, tag="t").hit("ada").banned
@@ -187,18 +161,16 @@ def test_a_subject_is_banned_and_pardoned(db: Octavo[Sync], run: Callable[..., l
         ("7d", "7.0 d"),
     ],
 )
-def test_how_long_a_ban_lasts_is_said_in_any_unit(
-    lasts: str, told: str, run: Callable[..., list[str]]
-) -> None:
+def test_how_long_a_ban_lasts_is_said_in_any_unit(lasts: str, told: str, run: Run) -> None:
     assert run("ban", "api", "ada", "--lasts", lasts) == [f"'ada' is banned from 'api' for {told}"]
 
 
 @pytest.mark.parametrize("lasts", ["1y", "h", "-5", "1h30m", "", "inf"])
-def test_what_is_no_time_is_refused(lasts: str, run: Callable[..., list[str]]) -> None:
+def test_what_is_no_time_is_refused(lasts: str, run: Run) -> None:
     assert any("is no time" in line for line in run("ban", "api", "ada", "--lasts", lasts, ends=2))
 
 
-def test_what_the_library_refuses_is_an_error(run: Callable[..., list[str]]) -> None:
+def test_what_the_library_refuses_is_an_error(run: Run) -> None:
     run("ban", "api", "ada", "--lasts", "0", ends=1)
     run("show", "", "ada", ends=1)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,36 +15,21 @@ from octavo.testing.waiting import wait_until
 from tests.fix_servers import redis_py
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from octavo import Octavo, Sync
+    from tests.cli.conftest import Run
     from tests.fix_servers import Servers
 
 
 @pytest.fixture
-def db(servers: Servers, prefix: str) -> Iterator[Octavo[Sync]]:
-    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
-        yield db
-
-
-@pytest.fixture
-def run(servers: Servers, prefix: str) -> Callable[..., list[str]]:
-    """Run a command of `octavo locks` on the test's own locks; return the lines it prints."""
-
-    def run(*words: str, answer: str | None = None, ends: int = 0) -> list[str]:
-        where = ["--url", servers.get("embedded").url, "--prefix", prefix]
-        done = CliRunner().invoke(app, ["locks", *words, *where], input=answer)
-        assert done.exit_code == ends, done.output
-        return done.output.splitlines()
-
-    return run
+def run(run_octavo: Run) -> Run:
+    return partial(run_octavo, "locks")
 
 
 def cells(line: str) -> list[str]:
     return re.split(r" {2,}", line)
 
 
-def test_what_is_held_is_listed_in_columns(db: Octavo[Sync], run: Callable[..., list[str]]) -> None:
+def test_what_is_held_is_listed_in_columns(db: Octavo[Sync], run: Run) -> None:
     held = [
         db.lock("import").acquire(),
         db.rwlock("pages", tag="web").reader.acquire(),
@@ -75,18 +61,14 @@ def test_without_a_command_everything_is_listed(
     assert done.output.startswith("NAME")
 
 
-def test_the_list_may_be_narrowed_and_printed_as_json(
-    db: Octavo[Sync], run: Callable[..., list[str]]
-) -> None:
+def test_the_list_may_be_narrowed_and_printed_as_json(db: Octavo[Sync], run: Run) -> None:
     held = [db.lock(name).acquire() for name in ("import:a", "import:b", "export")]
     (line,) = run("list", "import:", "--json")
     assert [info["name"] for info in json.loads(line)] == ["import:a", "import:b"]
     assert json.loads(line)[0]["holders"][0]["fence"] == held[0].fence
 
 
-def test_what_is_kept_and_what_is_not_text_is_listed_so(
-    db: Octavo[Sync], run: Callable[..., list[str]]
-) -> None:
+def test_what_is_kept_and_what_is_not_text_is_listed_so(db: Octavo[Sync], run: Run) -> None:
     db.lock("\x1b[2J", min_hold=60).acquire().release()
     _, row = run("list")
     name, kind, held, waiting = cells(row)
@@ -95,7 +77,7 @@ def test_what_is_kept_and_what_is_not_text_is_listed_so(
 
 
 def test_many_who_hold_a_semaphore_are_summed_up(
-    db: Octavo[Sync], run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+    db: Octavo[Sync], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[object] = []
     for label in (b"a", b"b", b"b", b"c", b"d", b"e"):
@@ -105,7 +87,7 @@ def test_many_who_hold_a_semaphore_are_summed_up(
     assert cells(row)[2:] == ["6 of 9", "b x2, a, c and 2 more", "0"]
 
 
-def test_who_reads_and_who_writes_is_shown(db: Octavo[Sync], run: Callable[..., list[str]]) -> None:
+def test_who_reads_and_who_writes_is_shown(db: Octavo[Sync], run: Run) -> None:
     reader = db.rwlock("r").reader.acquire()
     writer = db.rwlock("w").writer.acquire()
     shown = [cells(run("show", name)[1]) for name in "rw"]
@@ -123,9 +105,7 @@ def test_a_lock_in_a_wrong_state_is_an_error(servers: Servers, prefix: str) -> N
     assert isinstance(done.exception, octavo.WrongType)
 
 
-def test_a_lock_is_shown_with_who_holds_it_and_who_waits(
-    db: Octavo[Sync], run: Callable[..., list[str]]
-) -> None:
+def test_a_lock_is_shown_with_who_holds_it_and_who_waits(db: Octavo[Sync], run: Run) -> None:
     lease = db.lock("x").acquire()
     waiter = threading.Thread(target=lambda: db.lock("x").acquire(wait=10).release())
     waiter.start()
@@ -140,11 +120,11 @@ def test_a_lock_is_shown_with_who_holds_it_and_who_waits(
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", cells(waits)[3])
 
 
-def test_what_nobody_holds_is_shown_as_such(run: Callable[..., list[str]]) -> None:
+def test_what_nobody_holds_is_shown_as_such(run: Run) -> None:
     assert run("show", "x", "--tag", "t") == ["nobody holds 'x', and nobody waits for it"]
 
 
-def test_a_lock_is_broken_after_a_yes(db: Octavo[Sync], run: Callable[..., list[str]]) -> None:
+def test_a_lock_is_broken_after_a_yes(db: Octavo[Sync], run: Run) -> None:
     lease = db.rwlock("x", tag="t").writer.acquire()
     words = ("break", "x", "--kind", "rwlock", "--tag", "t")
     asked, *_ = run(*words, answer="n\n", ends=1)
@@ -155,7 +135,7 @@ def test_a_lock_is_broken_after_a_yes(db: Octavo[Sync], run: Callable[..., list[
     assert lease.release() is False
 
 
-def test_a_lock_is_broken_unasked_with_yes(db: Octavo[Sync], run: Callable[..., list[str]]) -> None:
+def test_a_lock_is_broken_unasked_with_yes(db: Octavo[Sync], run: Run) -> None:
     held = [db.semaphore("s", 3, tag="t").acquire() for _ in range(2)]
     words = ("break", "s", "--kind", "semaphore", "--tag", "t", "--yes")
     assert run(*words) == ["2 leases of 's' ended"]
@@ -163,5 +143,5 @@ def test_a_lock_is_broken_unasked_with_yes(db: Octavo[Sync], run: Callable[..., 
     assert [lease.release() for lease in held] == [False, False]
 
 
-def test_another_kind_is_refused(run: Callable[..., list[str]]) -> None:
+def test_another_kind_is_refused(run: Run) -> None:
     assert any("semaphore" in line for line in run("break", "x", "--kind", "latch", ends=2))
