@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         RankMethod,
         Ratings,
         RatingSystem,
+        Tiers,
         Ties,
     )
     from octavo.locks import (
@@ -74,6 +75,7 @@ class Octavo(Job[M]):
         ties: Ties = "earliest",
         page_size: int = 25,
         once: bool = False,
+        tiers: Tiers | None = None,
         tag: str | None = None,
     ) -> Leaderboard[M]:
         """Return the leaderboard of that name. See `octavo.leaderboards.Leaderboard`."""
@@ -88,6 +90,7 @@ class Octavo(Job[M]):
             ties=ties,
             page_size=page_size,
             once=once,
+            tiers=tiers,
         )
 
     def ratings(

@@ -2,6 +2,7 @@
 
 from octavo.leaderboards.definition import Keep, Ties
 from octavo.leaderboards.leaderboard import Leaderboard
+from octavo.leaderboards.merging import Aggregate
 from octavo.leaderboards.ranking import RankMethod
 from octavo.leaderboards.rating_records import MatchResult, Rated, Rating
 from octavo.leaderboards.rating_systems import Elo, Glicko2, OpenSkill, RatingSystem
@@ -10,8 +11,10 @@ from octavo.leaderboards.records import Bin, Entry, Page, Submission
 from octavo.leaderboards.scores import Order, Score
 from octavo.leaderboards.standings import Percentile, Standings
 from octavo.leaderboards.table import Table
+from octavo.leaderboards.tiers import Tier, Tiers, TierStanding
 
 __all__ = [
+    "Aggregate",
     "Bin",
     "Elo",
     "Entry",
@@ -32,5 +35,8 @@ __all__ = [
     "Standings",
     "Submission",
     "Table",
+    "Tier",
+    "TierStanding",
+    "Tiers",
     "Ties",
 ]

@@ -11,6 +11,8 @@ from octavo.leaderboards.scores import Order, Scale
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from octavo.leaderboards.tiers import Tiers
+
 T = TypeVar("T")
 
 Keep = Literal["best", "last", "sum", "first"]
@@ -33,6 +35,7 @@ class Definition:
         ties: who comes first among equal scores.
         page_size: entries on a page.
         once: whether a write whose reply is lost is repeated.
+        tiers: how members are divided, if they are.
         columns: bytes of a key that hold the columns after the first.
         prefix: bytes of a key before the member: columns, and a stamp unless ties are by member.
         config: what is stored with a table, and must not differ.
@@ -47,6 +50,7 @@ class Definition:
         ties: Ties,
         page_size: int,
         once: bool,
+        tiers: Tiers | None = None,
     ) -> None:
         self.scale = Scale(order)
         self.keep: Keep = option("keep", keep, get_args(Keep))
@@ -54,6 +58,9 @@ class Definition:
         self.ties: Ties = option("ties", ties, get_args(Ties))
         self.page_size = counted("page_size", page_size)
         self.once = once
+        self.tiers = tiers
+        if tiers is not None:
+            tiers.check(self.scale)
         self.columns = _COLUMN * (self.scale.width - 1)
         self.prefix = self.columns + (0 if ties == "member" else _STAMP)
         density = "dense" if rank == "dense" else "sparse"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from octavo.engine.script import Argument
     from octavo.leaderboards.ranking import RankMethod
     from octavo.leaderboards.scores import Order, Score
+    from octavo.leaderboards.tiers import Tiers
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ class Leaderboard(Table[M]):
         once: run each write but `clear` at most once although its reply is lost: it is then sent
             again and answered with the first run's reply. Costs one SET and a key of about 150
             bytes for a minute, per write.
+        tiers: how members are divided into tiers; not stored, and may change at any time.
 
     Raises:
         ConfigMismatch: from any operation but `count` and `clear`: the board was made with
@@ -72,9 +74,16 @@ class Leaderboard(Table[M]):
         ties: Ties = "earliest",
         page_size: int = 25,
         once: bool = False,
+        tiers: Tiers | None = None,
     ) -> None:
         definition = Definition(
-            order=order, keep=keep, rank=rank, ties=ties, page_size=page_size, once=once
+            order=order,
+            keep=keep,
+            rank=rank,
+            ties=ties,
+            page_size=page_size,
+            once=once,
+            tiers=tiers,
         )
         super().__init__(engine, Layout.of(base), definition)
 

@@ -16,6 +16,7 @@ from octavo.leaderboards.layout import Layout
 from octavo.leaderboards.ranking import RankMethod, ranks
 from octavo.leaderboards.records import Bin, Entry, Page
 from octavo.leaderboards.scores import Scale, exact
+from octavo.leaderboards.tiers import TIER, TIERS, Tier, Tiers, TierStanding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -33,6 +34,8 @@ _MOST_BINS = 10_000
 
 _PAIR = 2
 """How many keys a script takes that needs the scores and the entries."""
+_RANKED = 3
+"""How many it takes if it needs ranks too."""
 
 _here = Path(__file__)
 LOOKUP = Script(_here.with_name("lookup.lua"), idempotent=True)
@@ -278,7 +281,46 @@ class Standings(Job[M]):
         order = self._definition.scale.orders[0]
         return self._ask(HISTOGRAM, (number, order, *edges[:: int(first)]), read, _PAIR)
 
+    # Tiers
+
+    @operation
+    def tier(self, member: str) -> Command[TierStanding | None]:
+        """Return a member's tier and rank in it; None for who is not on the board. O(log N).
+
+        None too for who is in no tier, where the last of them does not take in all.
+
+        Raises:
+            ValueError: from this and the next two: the board was made without `tiers`.
+        """
+        tiers, places = self._tiers()
+
+        def read(reply: list[Any] | None, scale: Scale) -> TierStanding | None:
+            return tiers.standing(member, reply, scale)
+
+        args = (*self._ranking(), tiers.by, name_bytes("member", member), *places)
+        return self._ask(TIERS, args, read, _RANKED)
+
+    @operation
+    def tiers(self) -> Command[list[Tier]]:
+        """Return all tiers, best first, with how many members each has. O(log N) each."""
+        tiers, places = self._tiers()
+        return self._ask(TIERS, (*self._ranking(), tiers.by, "", *places), tiers.now, _RANKED)
+
+    @operation
+    def in_tier(self, tier: str, *, limit: int | None = None) -> Command[list[Entry]]:
+        """Return the entries of a tier, best first, ranked as on the board. O(log N + M)."""
+        tiers, places = self._tiers()
+        bounds = tiers.bounds("tier", tier, places)
+        args = (*self._ranking(), tiers.by, *bounds, _limit(limit))
+        return self._ask(TIER, args, self._read_window)
+
     # What the operations share
+
+    def _tiers(self) -> tuple[Tiers, list[float]]:
+        tiers = self._definition.tiers
+        if tiers is None:
+            raise ValueError("tiers must be given when the board is made: leaderboard(..., tiers=)")
+        return tiers, tiers.places(self._bound)
 
     def _ask(
         self,

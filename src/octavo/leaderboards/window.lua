@@ -15,6 +15,7 @@
 --   dense rank or false, {key, score, ...}, {data, ...} or false}
 -- @include board.lua
 -- @include places.lua
+-- @include run.lua
 
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local method, width, bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -66,26 +67,4 @@ else
   end
 end
 if ARGV[8] ~= '' then last = math.min(last or math.huge, first + tonumber(ARGV[8]) - 1) end
-local rows = {}
-if not last or first <= last then
-  rows = redis.call('ZRANGE', scores, first, last or -1, 'WITHSCORES')
-end
-local count = #rows
-if count == 0 then return {0, 0, 0, false, {}, false} end
-
-local better, up_to, dense = 0, 0, false
-if method == 'dense' then
-  dense = rank_of(method, scores, ties, rows[1], rows[2], columns_of(rows[1]))
-elseif method ~= 'ordinal' and first > 0 then
-  better = standing_before(scores, rows[2], columns_of(rows[1]), false)
-end
-if method == 'modified' or method == 'fractional' then
-  up_to = standing_before(scores, rows[count], columns_of(rows[count - 1]), true)
-end
-local payloads = false
-if redis.call('EXISTS', data) == 1 then
-  local members = {}
-  for i = 1, count, 2 do members[#members + 1] = string.sub(rows[i], width + 1) end
-  payloads = fields(data, members)
-end
-return {first, better, up_to, dense, rows, payloads}
+return run(method, scores, ties, data, width, bytes, first, last)
