@@ -1,21 +1,27 @@
-"""Going through the keys of every primary, as a step of a flow."""
+"""Going through the keys of every primary, and what is there, as steps of a flow."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from octavo.engine.command import PING, Command, Sleep, as_it_is
 from octavo.errors import ConnectionLost, DeadlineExceeded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from octavo.engine.command import Common
     from octavo.engine.topology import Endpoint
     from octavo.errors import OctavoError
 
+T = TypeVar("T")
+
 _START = b"0"
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 2.0)
 """Seconds before lost nodes are tried again; after the last of them the loss is an error."""
+_TOGETHER = 500
+"""Keys looked at in one round trip."""
 
 
 async def scan(common: Common, pattern: bytes, type: bytes | None = None) -> list[bytes]:  # noqa: A002 - as SCAN names it
@@ -58,6 +64,16 @@ async def scan(common: Common, pattern: bytes, type: bytes | None = None) -> lis
             if (pause := next(pauses, None)) is None:
                 raise lost
             await Sleep(pause)
+
+
+async def look(looks: Sequence[Command[T]]) -> list[T]:
+    """Return what many Commands say, in their order: 500 a round trip."""
+    found: list[T] = []
+    for start in range(0, len(looks), _TOGETHER):
+        some = tuple(looks[start : start + _TOGETHER])
+        together: Command[list[T]] = Command((), (), as_it_is, parts=some)
+        found += await together
+    return found
 
 
 def _step(node: Endpoint, cursor: bytes, filters: tuple[bytes, ...]) -> Command[Any]:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from octavo.engine.command import Command, Job, M, as_it_is, flow, operation
+from octavo.engine.command import Command, Job, M, flow, operation
 from octavo.engine.keys import key_base, parse_key
-from octavo.engine.scan import literal, scan
+from octavo.engine.scan import literal, look, scan
 from octavo.engine.script import Script
 from octavo.locks.inspected import Holder, Kind, LockInfo, Waiter
 from octavo.locks.layout import Keys
@@ -23,8 +23,6 @@ INSPECT = Script(Path(__file__).with_name("inspect.lua"), idempotent=True)
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_TOGETHER = 500
-"""Objects looked at in one round trip."""
 
 
 class Locks(Job[M]):
@@ -70,11 +68,7 @@ class Locks(Job[M]):
             for parts in sorted(found, key=lambda parts: (parts.name, parts.job, parts.tag or ""))
             if parts.job in _KINDS and parts.name.startswith(prefix)
         ]
-        infos: builtins.list[LockInfo] = []
-        for start in range(0, len(looks), _TOGETHER):
-            some = tuple(looks[start : start + _TOGETHER])
-            together: Command[builtins.list[LockInfo]] = Command((), (), as_it_is, parts=some)
-            infos += await together
+        infos = await look(looks)
         return [info for info in infos if info.holders or info.waiting or info.kept]
 
     @operation

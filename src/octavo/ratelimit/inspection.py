@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from octavo.engine.checks import Seconds, millis
 from octavo.engine.command import Command, Job, M, as_it_is, flow, operation
 from octavo.engine.keys import check_name
-from octavo.engine.scan import literal, scan
+from octavo.engine.scan import literal, look, scan
 from octavo.engine.script import Script
 from octavo.ratelimit.denials import changing
 from octavo.ratelimit.inspected import BanState, RuleUsage, Usage
@@ -42,8 +42,6 @@ _CUT = re.compile(rb"%7E([0-9a-f]{32}\}?$)")
 """The end of a key, of a subject that reads like one that was cut."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_TOGETHER = 500
-"""Subjects looked at in one round trip."""
 
 
 class Limits(Job[M]):
@@ -86,12 +84,7 @@ class Limits(Job[M]):
             and f"{whose.limiter}:{whose.subject}".startswith(prefix)
         ]
         found.sort(key=lambda each: (each[0].limiter, each[0].subject, each[0].tag or ""))
-        looks = [_look(whose, key) for whose, key in found]
-        usages: builtins.list[Usage | None] = []
-        for start in range(0, len(looks), _TOGETHER):
-            some = tuple(looks[start : start + _TOGETHER])
-            together: Command[builtins.list[Usage | None]] = Command((), (), as_it_is, parts=some)
-            usages += await together
+        usages = await look([_look(whose, key) for whose, key in found])
         return [usage for usage in usages if usage is not None]
 
     @operation
