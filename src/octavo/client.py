@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Tiers,
         Ties,
     )
+    from octavo.leaderboards.sharded import ShardedLeaderboard, ShardedTies
     from octavo.locks import (
         Barrier,
         Election,
@@ -107,6 +108,36 @@ class Octavo(Job[M]):
 
         base = key_base(self._prefix, "ratings", name, tag)
         return Ratings(self._engine, base, system=system, remember=remember, page_size=page_size)
+
+    def sharded_leaderboard(
+        self,
+        name: str,
+        *,
+        bounds: Iterable[float],
+        order: Order = "desc",
+        keep: Keep = "best",
+        rank: RankMethod = "competition",
+        ties: ShardedTies = "earliest",
+        page_size: int = 25,
+        homes: int = 32,
+        once: bool = False,
+    ) -> ShardedLeaderboard[M]:
+        """Return the sharded board of that name. See `octavo.leaderboards.ShardedLeaderboard`."""
+        from octavo.leaderboards.sharded import ShardedLeaderboard  # noqa: PLC0415 - as above
+
+        return ShardedLeaderboard(
+            self._engine,
+            self._prefix,
+            name,
+            bounds=bounds,
+            order=order,
+            keep=keep,
+            rank=rank,
+            ties=ties,
+            page_size=page_size,
+            homes=homes,
+            once=once,
+        )
 
     def lock(
         self,

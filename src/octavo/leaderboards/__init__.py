@@ -9,6 +9,8 @@ from octavo.leaderboards.rating_systems import Elo, Glicko2, OpenSkill, RatingSy
 from octavo.leaderboards.ratings import Ratings
 from octavo.leaderboards.records import Bin, Entry, Page, Submission
 from octavo.leaderboards.scores import Order, Score
+from octavo.leaderboards.sharded import ShardedLeaderboard, ShardedTies
+from octavo.leaderboards.sharding import even_bounds, sample_bounds
 from octavo.leaderboards.standings import Percentile, Standings
 from octavo.leaderboards.table import Table
 from octavo.leaderboards.tiers import Tier, Tiers, TierStanding
@@ -32,6 +34,8 @@ __all__ = [
     "RatingSystem",
     "Ratings",
     "Score",
+    "ShardedLeaderboard",
+    "ShardedTies",
     "Standings",
     "Submission",
     "Table",
@@ -39,4 +43,6 @@ __all__ = [
     "TierStanding",
     "Tiers",
     "Ties",
+    "even_bounds",
+    "sample_bounds",
 ]
