@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from operator import methodcaller as call
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from octavo.leaderboards import Leaderboard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OPERATIONS = {
     name
     for name in dir(Leaderboard)
     if getattr(getattr(Leaderboard, name), "__octavo__", None) == "operation"
-}
+} - {"tier", "tiers", "in_tier"}  # of boards with tiers only: see test_tiers.py
 
-WRITES = {
+WRITES: dict[str, Callable[[Any], Any]] = {
     "submit": call("submit", "ada", 30, data={"club": "x"}),
     "submit_many": call("submit_many", {"bob": 30, "dot": 5}, data={"dot": "new"}),
     "increment": call("increment", "ada", 2.5, data="more"),
     "annotate": call("annotate", "ada", [1, 2]),
     "remove": call("remove", "ada", "nobody", "cyd"),
     "trim": call("trim", 1),
+    "merge": lambda board: board.merge(board, board),
+    "intersect": lambda board: board.intersect(board, aggregate="best"),
+    "expire": call("expire", 1000),
     "clear": call("clear"),
 }
 

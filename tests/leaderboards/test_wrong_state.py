@@ -24,6 +24,7 @@ ALL = set(Layout._fields)
 TOUCHED = dict.fromkeys(CALLS, ALL) | {
     "annotate": ALL - {"ties"},
     "clear": set[str](),
+    "expire": {"entries"},
     "count": {"scores"},
     "score": {"scores", "entries"},
     "score_at": {"scores", "entries"},

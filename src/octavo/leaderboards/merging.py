@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from octavo.engine.checks import millis, several
 from octavo.engine.keys import slot
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import option
+from octavo.leaderboards.layout import Layout
 from octavo.leaderboards.scores import exact
 
 if TYPE_CHECKING:
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
     from octavo.engine.command import Command
     from octavo.engine.script import Argument
     from octavo.leaderboards.definition import Definition
-    from octavo.leaderboards.layout import Layout
 
 Aggregate = Literal["sum", "best", "worst", "first", "last"]
 
 MERGE = Script(Path(__file__).with_name("merge.lua"))
+
+
+def tables_of(parameter: str, boards: Sequence[object]) -> list[Layout]:
+    """Return the keys of boards, or refuse what is none."""
+    for board in boards:
+        if not isinstance(getattr(board, "_keys", None), Layout):
+            raise TypeError(f"{parameter} must be boards or tables of boards, not {board!r}")
+    return [cast("Any", board)._keys for board in boards]  # noqa: SLF001 - kin
 
 
 def check_slots(table: Layout, others: Sequence[Layout]) -> None:

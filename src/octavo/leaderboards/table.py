@@ -9,7 +9,7 @@ from octavo.engine.command import Command, M, answer, operation
 from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import counted
-from octavo.leaderboards.merging import Aggregate, check_slots, expiry, merged
+from octavo.leaderboards.merging import Aggregate, check_slots, expiry, merged, tables_of
 from octavo.leaderboards.standings import Standings
 
 if TYPE_CHECKING:
@@ -103,10 +103,7 @@ class Table(Standings[M]):
         aggregate: Aggregate,
         weights: Sequence[float] | None,
     ) -> Command[int]:
-        for other in others:
-            if not isinstance(other, Standings):
-                raise TypeError(f"others must be boards or tables of boards, not {other!r}")
-        sources = [other._keys for other in others]  # noqa: SLF001 - kin
+        sources = tables_of("others", others)
         check_slots(self._keys, sources)
         return merged(self._definition, (self._keys, *sources), of, aggregate, weights)
 
