@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from octavo.engine.sync import SyncEngine
     from octavo.engine.topology import Topology
     from octavo.leaderboards import (
+        BoardOptions,
+        Cohorts,
         Keep,
         Leaderboard,
         Order,
@@ -93,6 +95,20 @@ class Octavo(Job[M]):
             once=once,
             tiers=tiers,
         )
+
+    def cohorts(
+        self,
+        name: str,
+        *,
+        size: int = 50,
+        tag: str | None = None,
+        **options: Unpack[BoardOptions],
+    ) -> Cohorts[M]:
+        """Return the league of that name, in cohorts. See `octavo.leaderboards.Cohorts`."""
+        from octavo.leaderboards import Cohorts  # noqa: PLC0415 - jobs load at first use
+
+        base = key_base(self._prefix, "cohorts", name, tag)
+        return Cohorts(self._engine, base, size=size, **options)
 
     def ratings(
         self,

@@ -1,5 +1,6 @@
 """Leaderboards: members ranked by score, exactly, in one round trip."""
 
+from octavo.leaderboards.cohorts import BoardOptions, Cohorts
 from octavo.leaderboards.definition import Keep, Ties
 from octavo.leaderboards.leaderboard import Leaderboard
 from octavo.leaderboards.merging import Aggregate
@@ -18,6 +19,8 @@ from octavo.leaderboards.tiers import Tier, Tiers, TierStanding
 __all__ = [
     "Aggregate",
     "Bin",
+    "BoardOptions",
+    "Cohorts",
     "Elo",
     "Entry",
     "Glicko2",
