@@ -6,6 +6,7 @@ import threading
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 import pytest
@@ -14,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from octavo.engine import links
+from octavo.testing import faults
 from octavo.testing.proxy import WireProxy
 from octavo.testing.servers import Cluster, Sentinels, Standalone, binaries
 
@@ -50,6 +52,31 @@ def redis_py(url: str, **options: Any) -> Any:
     """
     options = {"retry": Retry(NoBackoff(), 0), "decode_responses": True} | options
     return cast("Any", redis.Redis).from_url(url, **options)
+
+
+def movable_clock() -> dict[str, str]:
+    """Return the environment in which a clock can be moved, or skip the test and say why."""
+    try:
+        return faults.movable_clock()
+    except LookupError as error:
+        pytest.skip(str(error))
+
+
+def set_clock(server: Standalone, start: int) -> Callable[[int], None]:
+    """Return what moves a `still` server's clock on from a time; all in microseconds."""
+    now = start
+
+    def forward(micros: int) -> None:
+        nonlocal now
+        now += micros
+        seconds = datetime.fromtimestamp(now // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        new = server.home / "clock.new"
+        # Half a microsecond more, for it is cut off.
+        new.write_text(f"{seconds}.{now % 1_000_000:06}500")
+        new.rename(server.home / "clock")
+
+    forward(0)
+    return forward
 
 
 @dataclass(frozen=True)
@@ -116,6 +143,20 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
 def standalone() -> Iterator[Standalone]:
     """A Valkey for this test alone: kill it, pause it, fill it."""
     with Standalone(require("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def clocked() -> Iterator[Standalone]:
+    """A Valkey for this test alone, whose clock `faults.move_clock` can move."""
+    with Standalone(require("valkey"), env=movable_clock()) as server:
+        yield server
+
+
+@pytest.fixture
+def still() -> Iterator[Standalone]:
+    """A server for this test alone, whose clock `set_clock` stops."""
+    with Standalone(require("redis-8"), env=movable_clock() | {"TZ": "UTC"}) as server:
         yield server
 
 

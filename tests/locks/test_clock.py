@@ -14,11 +14,10 @@ import pytest
 import octavo
 from octavo.errors import LockLost
 from octavo.locks import clock
-from octavo.testing.faults import Crew, clock_of, movable_clock, move_clock
-from octavo.testing.servers import Standalone
+from octavo.testing.faults import Crew, clock_of, move_clock
 from octavo.testing.waiting import wait_until
 from tests.engine.lab import took
-from tests.fix_servers import redis_py, require
+from tests.fix_servers import redis_py
 from tests.locks.cases import EMBEDDED, FLOWS, Outside, queue_up
 from tests.locks.lock_workers import notice
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from octavo import Octavo, Sync
+    from octavo.testing.servers import Standalone
     from tests.fix_faces import Connect
     from tests.fix_servers import Server
 
@@ -149,17 +149,6 @@ def test_what_was_stopped_is_told_when_it_goes_on(
 
 
 # The server's.
-
-
-@pytest.fixture
-def clocked() -> Iterator[Standalone]:
-    """A server whose clock can be moved."""
-    try:
-        env = movable_clock()
-    except LookupError as error:
-        pytest.skip(str(error))
-    with Standalone(require("valkey"), env=env) as clocked:
-        yield clocked
 
 
 @pytest.fixture

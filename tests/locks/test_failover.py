@@ -14,9 +14,7 @@ from octavo.errors import LockLost, NotReplicated, StaleFence
 from octavo.locks.layout import Keys
 from octavo.testing import faults
 from octavo.testing.histories import load
-from octavo.testing.servers import Standalone
 from octavo.testing.waiting import wait_until
-from tests.fix_servers import require
 from tests.locks import race_workers
 from tests.locks.campaign_records import Resource, examine, moves
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
     from octavo import Octavo, Sync
     from octavo.testing.histories import Operation
-    from octavo.testing.servers import Cluster
+    from octavo.testing.servers import Cluster, Standalone
 
 PROCESSES = 8
 FACES = "sync", "async"
@@ -169,17 +167,6 @@ def test_nothing_is_granted_while_no_replica_can_confirm_it(
 
 
 # Clocks. A fence is the greater of the last one plus 1 and the server's time.
-
-
-@pytest.fixture
-def clocked() -> Iterator[Standalone]:
-    """A server whose clock can be moved."""
-    try:
-        env = faults.movable_clock()
-    except LookupError as error:
-        pytest.skip(str(error))
-    with Standalone(require("valkey"), env=env) as server:
-        yield server
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 from octavo.ratelimit import Concurrency, Limit, Limiter, Quota
@@ -75,20 +74,3 @@ def _asked(server: Server, prefix: str, command: str) -> dict[str, Any]:
         for node in nodes
         for key in node.cli("KEYS", f"{prefix}:*")
     }
-
-
-def set_clock(server: Standalone, start: int) -> Callable[[int], None]:
-    """Return what moves a server's clock, which stands at a time; all in microseconds."""
-    now = start
-
-    def forward(micros: int) -> None:
-        nonlocal now
-        now += micros
-        seconds = datetime.fromtimestamp(now // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        new = server.home / "clock.new"
-        # Half a microsecond more, for it is cut off.
-        new.write_text(f"{seconds}.{now % 1_000_000:06}500")
-        new.rename(server.home / "clock")
-
-    forward(0)
-    return forward

@@ -1,4 +1,4 @@
-"""Limiters that wait for a busy machine, and a server whose clock stands still."""
+"""Limiters that wait for a busy machine, and what is looked at from beside them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import octavo
 from octavo import Octavo
-from octavo.testing import faults
-from octavo.testing.servers import Standalone
-from tests.fix_servers import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from octavo import Sync
+    from tests.fix_servers import Servers
 
 
 @pytest.fixture(autouse=True)
@@ -23,11 +24,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def still() -> Iterator[Standalone]:
-    """A server whose clock stands still when it is told to."""
-    try:
-        env = faults.movable_clock() | {"TZ": "UTC"}
-    except LookupError as error:
-        pytest.skip(str(error))
-    with Standalone(require("redis-8"), env=env) as server:
-        yield server
+def other(servers: Servers, prefix: str) -> Iterator[Octavo[Sync]]:
+    """A client beside the proxy, and beside those that take ahead."""
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as other:
+        yield other

@@ -20,7 +20,7 @@ from octavo.ratelimit.limits import Algorithm
 from octavo.ratelimit.local import LocalLimiter
 from octavo.testing import faults
 from octavo.testing.waiting import wait_until
-from tests.ratelimit.cases import set_clock
+from tests.fix_servers import set_clock
 from tests.ratelimit.model import SECOND, Model, Verdict
 
 if TYPE_CHECKING:

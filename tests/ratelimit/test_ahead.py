@@ -18,25 +18,16 @@ from tests.ratelimit.cases import ALGORITHMS, THROTTLES, left
 from tests.ratelimit.test_round_trips import NOTHING, ONE, Sent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from octavo import Octavo, Sync
     from octavo.testing.proxy import WireProxy
     from octavo.testing.servers import Standalone
     from tests.fix_faces import Connect
-    from tests.fix_servers import Server, Servers
+    from tests.fix_servers import Server
 
 pytestmark = pytest.mark.usefixtures("quiet_links")
 
 EMBEDDED = pytest.mark.parametrize("server", ["embedded"], indirect=True)
 LONG: dict[str, Any] = {"prefetch_for": 600}
-
-
-@pytest.fixture
-def other(servers: Servers, prefix: str) -> Iterator[Octavo[Sync]]:
-    """A client beside the proxy, and beside those that take ahead."""
-    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
-        yield db
 
 
 def test_many_hits_are_one_question(proxy: WireProxy, connect: Connect) -> None:

@@ -14,7 +14,7 @@ import octavo
 from octavo.ratelimit import Ban, Limit, Quota
 from octavo.testing import faults
 from octavo.testing.servers import Standalone
-from tests.fix_servers import require
+from tests.fix_servers import movable_clock, require
 from tests.ratelimit.cases import ALGORITHMS, RULES, THROTTLES, left
 from tests.ratelimit.test_round_trips import Sent
 
@@ -34,11 +34,7 @@ EACH = pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.fixture(scope="module")
 def clocked() -> Iterator[Standalone]:
     """A server whose clock can be set."""
-    try:
-        env = faults.movable_clock()
-    except LookupError as error:
-        pytest.skip(str(error))
-    with Standalone(require("valkey"), env=env) as server:
+    with Standalone(require("valkey"), env=movable_clock()) as server:
         yield server
 
 
@@ -258,10 +254,7 @@ def test_the_period_of_a_quota_is_the_servers_whatever_a_process_believes(
 
 
 def test_processes_whose_clocks_differ_by_days_agree(servers: Servers, prefix: str) -> None:
-    try:
-        library = faults.movable_clock()["LD_PRELOAD"]
-    except LookupError as error:
-        pytest.skip(str(error))
+    library = movable_clock()["LD_PRELOAD"]
     url = servers.get("embedded").url
     path = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)}
     processes = [

@@ -23,18 +23,10 @@ if TYPE_CHECKING:
     from octavo.testing.proxy import WireProxy
     from octavo.testing.servers import Cluster
     from tests.fix_faces import Connect
-    from tests.fix_servers import Servers
 
 pytestmark = pytest.mark.usefixtures("quiet_links")
 
 RULE = Limit("3/hour", name="rule")
-
-
-@pytest.fixture
-def other(servers: Servers, prefix: str) -> Iterator[Octavo[Sync]]:
-    """A client beside the proxy."""
-    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
-        yield db
 
 
 def wait(decision: Decision) -> float:

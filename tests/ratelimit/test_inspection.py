@@ -12,14 +12,13 @@ import octavo
 from octavo import Ban, Concurrency, Limit, Octavo, Quota, Sync
 from octavo.testing import faults
 from octavo.testing.proxy import WireProxy
-from octavo.testing.servers import Standalone
 from octavo.testing.waiting import wait_until
-from tests.fix_servers import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from octavo.ratelimit import Limiter, Usage
+    from octavo.testing.servers import Standalone
     from tests.fix_faces import Connect
     from tests.fix_servers import Server
 
@@ -222,25 +221,23 @@ def test_looking_changes_nothing(connect: Connect, standalone: Standalone, prefi
     assert standalone.cli("DEBUG", "DIGEST") == before
 
 
-def test_a_clock_that_was_put_back_is_reckoned_with_and_nothing_is_written() -> None:
-    try:
-        env = faults.movable_clock()
-    except LookupError as error:
-        pytest.skip(str(error))
-    with Standalone(require("valkey"), env=env) as server, octavo.connect(server.url) as db:
+def test_a_clock_that_was_put_back_is_reckoned_with_and_nothing_is_written(
+    clocked: Standalone,
+) -> None:
+    with octavo.connect(clocked.url) as db:
         limiter = db.limiter("api", *RULES)
         limiter.hit("ada", 2)
         limiter.ban("ada", 600)
-        with faults.move_clock(server, by=-1800):
-            before = server.cli("DEBUG", "DIGEST")
+        with faults.move_clock(clocked, by=-1800):
+            before = clocked.cli("DEBUG", "DIGEST")
             usage = db.limits.show("api", "ada")
             assert usage is not None
             agree(usage, limiter)
             assert usage.ban is not None
             assert usage.ban.until is not None
-            left = usage.ban.until - datetime.now(UTC) - timedelta(seconds=faults.clock_of(server))
+            left = usage.ban.until - datetime.now(UTC) - timedelta(seconds=faults.clock_of(clocked))
             assert timedelta(seconds=500) < left <= timedelta(seconds=601)
-            assert server.cli("DEBUG", "DIGEST") == before
+            assert clocked.cli("DEBUG", "DIGEST") == before
 
 
 # Bans

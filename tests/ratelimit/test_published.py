@@ -20,8 +20,7 @@ from octavo import WrongType
 from octavo.ratelimit import Concurrency, Limit, Quota
 from octavo.ratelimit.limits import Algorithm
 from octavo.testing import faults
-from tests.fix_servers import redis_py
-from tests.ratelimit.cases import set_clock
+from tests.fix_servers import movable_clock, redis_py, set_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -439,10 +438,7 @@ class TestPyrateLimiter:
         self, servers: Servers, here: Octavo[Sync], prefix: str, algorithm: Algorithm
     ) -> None:
         """PyrateLimiter admits 15 of 10 from hosts 5 s apart, limits 11 from hosts 61 s apart."""
-        try:
-            library = faults.movable_clock()["LD_PRELOAD"]
-        except LookupError as error:
-            pytest.skip(str(error))
+        library = movable_clock()["LD_PRELOAD"]
         limiter = here.limiter("api", Limit("10/minute", algorithm=algorithm))
         assert sum(limiter.hit("x").allowed for _ in range(6)) == 6
         url = servers.get("embedded").url

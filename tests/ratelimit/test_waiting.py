@@ -13,9 +13,7 @@ import octavo
 from octavo.errors import RateLimited
 from octavo.ratelimit import Concurrency, Decision, Limit, Quota
 from octavo.testing import faults
-from octavo.testing.servers import Standalone
 from tests.engine.lab import eventually
-from tests.fix_servers import require
 from tests.locks.meeting import Call
 from tests.ratelimit.cases import ALGORITHMS, THROTTLES, left, stored
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from octavo import Octavo, Sync
     from octavo.ratelimit import Rule
     from octavo.testing.proxy import WireProxy
+    from octavo.testing.servers import Standalone
     from tests.fix_faces import Connect
     from tests.fix_servers import Server
 
@@ -74,19 +73,12 @@ def test_whoever_waits_as_long_as_told_passes_and_nobody_sooner(db: Octavo[Sync]
     assert not waiting
 
 
-def test_a_quota_passes_again_when_its_period_is_over(prefix: str) -> None:
-    try:
-        env = faults.movable_clock()
-    except LookupError as error:
-        pytest.skip(str(error))
-    with (
-        Standalone(require("valkey"), env=env) as server,
-        octavo.connect(server.unix_url, prefix=prefix) as db,
-    ):
+def test_a_quota_passes_again_when_its_period_is_over(clocked: Standalone, prefix: str) -> None:
+    with octavo.connect(clocked.unix_url, prefix=prefix) as db:
         for zone in ("UTC", "Asia/Kathmandu"):
             limiter = db.limiter(zone, Quota("3/hour", tz=zone))
             end = 3600 * (time.time() // 3600 + 24) + (900 if "/" in zone else 0)
-            faults.move_clock(server, by=end - time.time() - 0.2).strike()
+            faults.move_clock(clocked, by=end - time.time() - 0.2).strike()
             for _ in passes_as_told(limiter):
                 assert time.time() < end
             found = limiter.peek("ada")

@@ -11,7 +11,7 @@ import pytest
 from octavo.testing import faults
 from octavo.testing.servers import Cluster, Standalone
 from octavo.testing.waiting import wait_until
-from tests.fix_servers import require
+from tests.fix_servers import movable_clock, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def env() -> dict[str, str]:
-    """The environment of a server whose clock can be moved, or the reason to skip."""
-    try:
-        return faults.movable_clock()
-    except LookupError as error:
-        pytest.skip(str(error))
+    """The environment of a server whose clock can be moved."""
+    return movable_clock()
 
 
 @pytest.fixture(params=["valkey", "redis-8"])

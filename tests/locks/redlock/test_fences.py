@@ -14,7 +14,7 @@ from octavo.locks import redlock_votes
 from octavo.testing import faults
 from octavo.testing.servers import Standalone
 from octavo.testing.waiting import wait_until
-from tests.fix_servers import require
+from tests.fix_servers import movable_clock, require
 from tests.locks.cases import FLOWS
 from tests.locks.redlock.rack import (
     THREE_AND_FIVE,
@@ -141,10 +141,7 @@ def test_no_lease_is_returned_whose_fence_no_quorum_knows(
 def test_fences_increase_and_nobody_else_gets_in_while_the_clock_of_a_server_is_moved(
     prefix: str,
 ) -> None:
-    try:
-        env = faults.movable_clock()
-    except LookupError as error:
-        pytest.skip(str(error))
+    env = movable_clock()
     with ExitStack() as stack:
         servers = [
             stack.enter_context(Standalone(require("valkey"), env=env if number == 0 else None))
