@@ -56,7 +56,7 @@ if plain then
 end
 
 -- What is known of each member, by its number: the last source it was found on, and what it has.
-local numbers, names, found = {}, {}, {}
+local numbers, names, found, lost = {}, {}, {}, {}
 local places, tails, stamps, times, payloads = {}, {}, {}, {}, {}
 
 local function put(number, place, tail, stamp, time)
@@ -72,29 +72,31 @@ local function wins(number, place, tail, time)
   return (new < old or (new == old and less(tail, tails[number]))) == (aggregate == 'best')
 end
 
--- Returns false where a float64 cannot hold the sum.
+-- A score that a float64 cannot hold is an error if its member is there in the end.
 local function take(source, member, place, tail, stamp, payload)
   local time = stamp == '' and 0 or struct.unpack('>I7', stamp) * (latest and -1 or 1)
   local number = numbers[member]
   if not number then
-    if everywhere and source > 1 then return true end
+    if everywhere and source > 1 then return end
     number = #names + 1
     numbers[member], names[number], found[number], payloads[number] = number, member, 1, payload
+    lost[number] = not (place and tail)
     put(number, place, tail, stamp, time)
-    return true
+    return
   end
-  if everywhere and found[number] < source - 1 then return true end
+  if everywhere and found[number] < source - 1 then return end
   found[number] = source
+  lost[number] = lost[number] or not (place and tail)
+  if lost[number] then return end
   local taken = wins(number, place, tail, time)
   payloads[number] = taken and payload or payloads[number] or payload
   if aggregate == 'sum' then
     place = sum_of(places[number], place)
     if bytes > 0 then tail = columns_sum(tails[number], tail) end
-    if not (place and tail) then return false end
+    lost[number] = not (place and tail)
     places[number], tails[number] = place, tail
   end
   if taken then put(number, place, tail, stamp, time) end
-  return true
 end
 
 -- A place times a weight as text, or nil where a float64 cannot hold it.
@@ -129,10 +131,16 @@ for source = 1, #ARGV - 5 do
       local stamp = width > bytes and string.sub(key, bytes + 1, width) or ''
       local payload = values and values[i]
       if weight ~= 1 then place, tail = weighted(place, weight), columns_weighted(tail, weight) end
-      if not (place and tail and take(source, member, place, tail, stamp, payload)) then
-        return redis.error_reply('PRECISION a float64 cannot hold the new score of ' .. member)
-      end
+      take(source, member, place, tail, stamp, payload)
     end
+  end
+end
+
+local function stays(number) return not everywhere or found[number] == #ARGV - 5 end
+
+for number, member in ipairs(names) do
+  if lost[number] and stays(number) then
+    return redis.error_reply('PRECISION a float64 cannot hold the new score of ' .. member)
   end
 end
 
@@ -148,7 +156,7 @@ local members = 0
 for first = 1, #names, AT_ONCE do
   local keys, prefixes, distinct, beside = {}, {}, {}, {}
   for number = first, math.min(first + AT_ONCE - 1, #names) do
-    if not everywhere or found[number] == #ARGV - 5 then
+    if stays(number) then
       local member, place, tail = names[number], places[number], tails[number]
       local prefix = tail .. stamps[number]
       members = members + 1
