@@ -1,7 +1,7 @@
 -- rating_ban.lua: ban players: take them out of the standings, and keep their ratings
 -- KEYS[1] entries: {base}:entries (hash)
 -- KEYS[2] data: {base}:data (hash)
--- KEYS[3] banned: {base}:banned (hash)
+-- KEYS[3] bans: {base}:bans (hash)
 -- KEYS[4] scores: {base}:scores (sorted set)
 -- ARGV[1] config: the configuration of the standings
 -- ARGV[2] system: the rating system
@@ -10,10 +10,10 @@
 -- @include board.lua
 -- @include rating_lookup.lua
 
-local data, banned, scores = KEYS[2], KEYS[3], KEYS[4]
+local data, bans, scores = KEYS[2], KEYS[3], KEYS[4]
 local players = {}
 for at = 3, #ARGV do players[at - 2] = ARGV[at] end
-local wrong, found, system = look_up(KEYS[1], data, banned, ARGV[1], ARGV[2], players)
+local wrong, found, signed = look_up(KEYS[1], data, bans, ARGV[1], ARGV[2], players)
 if wrong then return wrong end
 redis.call('ZCARD', scores)
 
@@ -22,11 +22,11 @@ for i, player in ipairs(players) do
   if found[4][i] == 0 then
     local rating = found[3][i]
     local kept = rating and redis.call('ZSCORE', scores, player) .. ' ' .. rating or ''
-    redis.call('HSET', banned, player, kept)
+    redis.call('HSET', bans, player, kept)
     redis.call('HDEL', data, player)
     redis.call('ZREM', scores, player)
     count = count + 1
   end
 end
-if not system then redis.call('HSET', banned, '', ARGV[2]) end
+if not signed then sign(KEYS[1], bans, ARGV[1], ARGV[2]) end
 return count

@@ -3,7 +3,7 @@
 | key | Redis type | holds | TTL |
 |---|---|---|---|
 | `{base}:scores` and others | | the standings: `layout.py`; the data of a player is its rating | |
-| `{base}:banned` | hash | player → score and rating; empty field → the rating system | none |
+| `{base}:bans` | hash | player → score and rating; empty field → the rating system | none |
 | `{base}:match:{id}` | string | the reply to the first match of that id | `remember=` |
 """
 
@@ -19,14 +19,14 @@ class RatingLayout(NamedTuple):
 
     entries: bytes
     data: bytes
-    banned: bytes
+    bans: bytes
     scores: bytes
 
     @classmethod
     def of(cls, base: str) -> RatingLayout:
         """Return the keys that begin with `base`."""
         board = Layout.of(base)
-        return cls(board.entries, board.data, f"{base}:banned".encode(), board.scores)
+        return cls(board.entries, board.data, f"{base}:bans".encode(), board.scores)
 
 
 def match_key(base: str, match_id: str) -> bytes:

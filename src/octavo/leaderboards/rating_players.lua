@@ -1,7 +1,7 @@
 -- rating_players.lua: the ratings of players, and who of them is banned
 -- KEYS[1] entries: {base}:entries (hash)
 -- KEYS[2] data: {base}:data (hash)
--- KEYS[3] banned: {base}:banned (hash)
+-- KEYS[3] bans: {base}:bans (hash)
 -- ARGV[1] config: the configuration of the standings
 -- ARGV[2] system: the rating system
 -- ARGV[3..] the players

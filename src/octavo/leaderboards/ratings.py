@@ -223,7 +223,7 @@ class Ratings(Job[M]):
     @operation
     def banned(self) -> Command[list[str]]:
         """Return who is banned, in no order. O(M)."""
-        keys = (self._keys.banned,)
+        keys = (self._keys.bans,)
 
         def read(reply: list[bytes]) -> list[str]:
             return [player.decode() for player in reply if player]
@@ -233,7 +233,7 @@ class Ratings(Job[M]):
     @operation
     def clear(self) -> Command[bool]:
         """Forget all ratings and bans; return whether there were any. O(1), in the background."""
-        keys = (*Layout.of(self._base), self._keys.banned)
+        keys = (*Layout.of(self._base), self._keys.bans)
         return Command((b"UNLINK", *keys), keys, bool)
 
     # What the operations share

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from elote import EloCompetitor, Glicko2Competitor
 from openskill.models import PlackettLuce
 
 from octavo.leaderboards import Elo, Glicko2, OpenSkill, RatingSystem
 
-_SOME_TIME = datetime.datetime(2026, 1, 1)  # noqa: DTZ001 - elote compares it with naive ones
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_SOME_TIME = dt.datetime(2026, 1, 1)  # noqa: DTZ001 - elote compares it with naive ones
 
 
 class State(NamedTuple):
@@ -136,7 +138,7 @@ class Model:
 def _play(
     players: Sequence[EloCompetitor] | Sequence[Glicko2Competitor],
     places: Sequence[float],
-    *when: datetime.datetime,
+    *when: dt.datetime,
 ) -> None:
     one, other = players
     if places[0] == places[1]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Callable, Iterator
 from operator import methodcaller as call
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from octavo.leaderboards import Elo, Glicko2, OpenSkill, Ratings
 from tests.leaderboards.inside import raw
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from octavo import Octavo, Sync
     from tests.fix_faces import Connect
     from tests.fix_servers import Servers
@@ -144,7 +145,7 @@ def test_nobody_is_answered_without_a_server(lost: Octavo[Sync]) -> None:
     assert (ratings.ban(), ratings.unban(), ratings.ratings_of([])) == (0, 0, {})
 
 
-@pytest.mark.parametrize("part", ["entries", "data", "banned", "scores", "match:1"])
+@pytest.mark.parametrize("part", ["entries", "data", "bans", "scores", "match:1"])
 def test_a_key_of_another_type_is_found_before_the_first_write(
     part: str, connect: Connect, servers: Servers, prefix: str
 ) -> None:

@@ -34,28 +34,30 @@ def before_each_change(proxy: WireProxy, meddle: Callable[[int], object], times:
     numbers = itertools.count(1)
 
     def decide(words: list[bytes]) -> Action:
-        if CHANGE.sha in words[:3] or CHANGE.source in words[:3]:
-            if (number := next(numbers)) <= times:
-                meddle(number)
+        changes = CHANGE.sha in words[:3] or CHANGE.source in words[:3]
+        if changes and (number := next(numbers)) <= times:
+            meddle(number)
         return "forward"
 
     proxy.script(decide)
 
 
+@pytest.mark.parametrize("who", ["ada", "a new one"])
 def test_a_ban_in_the_middle_of_a_match_refuses_it_whole(
-    connect: Connect, proxy: WireProxy, direct: Any
+    who: str, connect: Connect, proxy: WireProxy, direct: Any
 ) -> None:
     there: Ratings[Any] = direct.ratings("x", system=OpenSkill())
     there.match([["ada", "bob"], ["cyd", "dot"]])
     before = there.ratings_of(["bob", "cyd", "dot"])
-    before_each_change(proxy, lambda _: there.ban("ada"))
+    before_each_change(proxy, lambda _: there.ban(who))
     ratings = connect(proxy.url).ratings("x", system=OpenSkill())
-    with pytest.raises(SubmissionRefused, match="ada") as raised:
-        ratings.match([["bob", "ada"], ["cyd", "dot"]], match_id="1")
-    assert raised.value.refusals == [("ada", "banned")]
-    assert there.ratings_of(["ada", "bob", "cyd", "dot"]) == before
-    there.unban("ada")
-    assert ratings.match([["bob", "ada"], ["cyd", "dot"]], match_id="1").players
+    with pytest.raises(SubmissionRefused, match=f"is banned: {who}") as raised:
+        ratings.match([["bob", who], ["cyd", "dot"]], match_id="1")
+    assert raised.value.refusals == [(who, "banned")]
+    assert there.ratings_of([who, "bob", "cyd", "dot"]) == before
+    assert there.standings.rank(who) is None
+    there.unban(who)
+    assert ratings.match([["bob", who], ["cyd", "dot"]], match_id="1").players
 
 
 def test_an_unban_in_the_middle_of_a_match_finds_the_rating_of_before(
@@ -106,7 +108,7 @@ def test_who_is_never_first_gives_up(
 ) -> None:
     monkeypatch.setattr("octavo.leaderboards.ratings._TRIES", 10)
     there: Ratings[Any] = direct.ratings("x", system=Elo())
-    before_each_change(proxy, lambda n: there.match(["ada", "bob"]), times=100)
+    before_each_change(proxy, lambda _: there.match(["ada", "bob"]), times=100)
     with pytest.raises(Unavailable, match="10 times in a row") as raised:
         connect(proxy.url).ratings("x", system=Elo()).match(["ada", "bob"])
     assert raised.value.code == "CONFLICT"
@@ -117,7 +119,7 @@ def test_300_conflicts_in_a_row_are_no_recursion_too_deep(
     connect: Connect, proxy: WireProxy, direct: Any
 ) -> None:
     there: Ratings[Any] = direct.ratings("x", system=Elo())
-    before_each_change(proxy, lambda n: there.match(["ada", "bob"]), times=299)
+    before_each_change(proxy, lambda _: there.match(["ada", "bob"]), times=299)
     found = connect(proxy.url, timeout=30).ratings("x", system=Elo()).match(["ada", "bob"])
     assert found.players["ada"].after.games == 300
 
@@ -173,10 +175,10 @@ def test_what_is_asked_is_one_round_trip_and_what_changes_is_two(
         "ratings_of": (lambda: ratings.ratings_of(["ada", "bob"]), 1),
         "predict": (lambda: ratings.predict(["ada", "bob"]), 1),
         "ban": (lambda: ratings.ban("ada"), 1),
-        "banned": (lambda: ratings.banned(), 1),
+        "banned": (ratings.banned, 1),
         "unban": (lambda: ratings.unban("ada"), 1),
-        "standings": (lambda: ratings.standings.top(), 1),
-        "clear": (lambda: ratings.clear(), 1),
+        "standings": (ratings.standings.top, 1),
+        "clear": (ratings.clear, 1),
     }
     for (name, (operation, trips)), state in itertools.product(calls.items(), ["cold", "warm"]):
         proxy.reset()
@@ -194,9 +196,8 @@ def test_a_conflict_in_a_batch_is_settled_behind_it(
         done: list[Any] = []
 
         def decide(words: list[bytes]) -> Action:
-            if words[0] == b"MULTI" or CHANGE.source in words[:3]:
-                if not done:
-                    done.append(there.match(["bob", "cyd"]))
+            if (words[0] == b"MULTI" or CHANGE.source in words[:3]) and not done:
+                done.append(there.match(["bob", "cyd"]))
             return "forward"
 
         proxy.script(decide)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ from tests.leaderboards.ratings import race_workers
 from tests.leaderboards.ratings.race_workers import PLAYERS, SYSTEMS
 
 if TYPE_CHECKING:
-    from tests.fix_servers import Servers
+    from tests.fix_servers import Kind, Servers
 
 PROCESSES = 8
 STEPS = 40
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("races")]
     [("embedded", "elo"), ("redis-7", "openskill"), ("cluster", "glicko2")],
 )
 def test_every_match_is_applied_once_to_the_ratings_it_read(
-    kind: str, name: str, servers: Servers, prefix: str
+    kind: Kind, name: str, servers: Servers, prefix: str
 ) -> None:
     url = servers.get(kind).url
     with faults.Crew() as crew:
@@ -36,7 +37,7 @@ def test_every_match_is_applied_once_to_the_ratings_it_read(
             crew.spawn(race_workers.play, url, prefix, name, number, STEPS)
         crew.meet()
         reports = crew.results(timeout=50)
-    matches = {}
+    matches: dict[str, MatchResult] = {}
     refused = 0
     for match_id, found in (one for each in reports for one in each):
         if isinstance(found, dict):
@@ -76,6 +77,6 @@ def replay(matches: Any, name: str) -> dict[str, Rated]:
     for player, chain in chains.items():
         chain.sort(key=lambda one: one.after.games)
         assert [one.after.games for one in chain] == [*range(1, len(chain) + 1)], player
-        for earlier, later in zip(chain, chain[1:], strict=False):
+        for earlier, later in pairwise(chain):
             assert later.before == earlier.after, player
     return {player: chain[-1] for player, chain in chains.items() if chain}

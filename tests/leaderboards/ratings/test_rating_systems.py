@@ -6,14 +6,16 @@ import itertools
 import math
 import random
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openskill.models import PlackettLuce, ThurstoneMostellerFull
 
 from octavo.leaderboards import Elo, Glicko2, OpenSkill, Rating
-from octavo.leaderboards.rating_systems import RatingSystem
 from tests.leaderboards.ratings.model import SYSTEMS, State
+
+if TYPE_CHECKING:
+    from octavo.leaderboards import RatingSystem
 
 WEEK = 7 * 86_400
 

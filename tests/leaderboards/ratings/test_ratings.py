@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
@@ -99,13 +99,14 @@ def test_a_match_says_what_it_did_to_each_player(db: Octavo[Sync]) -> None:
 
 def test_places_scores_and_order_say_the_same(db: Octavo[Sync]) -> None:
     teams = [["ada", "bob"], "cyd", ["dot"]]
+    ways: dict[str, dict[str, Any]] = {
+        "order": {},
+        "ranks": {"ranks": [1, 2.5, 9]},
+        "scores": {"scores": [3, 0, -1]},
+    }
     found = [
         db.ratings(name, system=OpenSkill()).match(teams, **how).players["cyd"].after.value
-        for name, how in {
-            "order": {},
-            "ranks": {"ranks": [1, 2.5, 9]},
-            "scores": {"scores": [3, 0, -1]},
-        }.items()
+        for name, how in ways.items()
     ]
     assert len({*found}) == 1
     drawn = db.ratings("drawn", system=OpenSkill()).match(teams, ranks=[1, 1, 1])
