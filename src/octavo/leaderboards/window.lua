@@ -13,12 +13,32 @@
 -- ARGV[8] limit: how many entries at most, or "" for all
 -- returns {first place, places before the first tie, places up to the last tie,
 --   dense rank or false, {key, score, ...}, {data, ...} or false}
+
+-- A window around a member of a board of one column without data, most often. It goes before the
+-- functions that are included below: to make them at each run costs as much as a command.
+local config, method = ARGV[1], ARGV[2]
+if ARGV[5] == 'around' and ARGV[4] == '0' and (method == 'competition' or method == 'ordinal') then
+  local scores, member, size = KEYS[1], ARGV[6], 2 * ARGV[7] + 1
+  local found = redis.call('HMGET', KEYS[2], '', member)
+  local meta, prefix = found[1], ARGV[3] == '0' and '' or found[2]
+  if meta and string.sub(meta, 1, #config + 1) == config .. ' '
+    and redis.call('EXISTS', KEYS[4]) == 0 then
+    local first = prefix and redis.call('ZRANK', scores, prefix .. member)
+    if not first then return {0, 0, 0, false, {}, false} end
+    first = math.max(0, math.min(first - ARGV[7], redis.call('ZCARD', scores) - size))
+    local rows, better = redis.call('ZRANGE', scores, first, first + size - 1, 'WITHSCORES'), 0
+    if first > 0 and method == 'competition' then
+      better = redis.call('ZCOUNT', scores, '-inf', '(' .. rows[2])
+    end
+    return {first, better, 0, false, rows, false}
+  end
+end
 -- @include board.lua
 -- @include places.lua
 -- @include run.lua
 
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local method, width, bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local width, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local from, to = ARGV[6], ARGV[7]
 
 -- The second field is of use around a member only.
