@@ -214,6 +214,17 @@ def test_an_atomic_batch_takes_a_match_and_what_goes_with_it(server: Server, pre
         assert again.result().players["ada"].after.games == 2
 
 
+def test_an_atomic_batch_with_a_banned_player_does_nothing(server: Server, prefix: str) -> None:
+    with octavo.connect(server.url, prefix=prefix) as db:
+        db.ratings("x", system=Elo(), tag="league").ban("ada")
+        with db.batch(atomic=True, raise_on_error=False) as batch:
+            match = batch.ratings("x", system=Elo(), tag="league").match(["ada", "bob"])
+            points = batch.leaderboard("points", tag="league").submit("bob", 3)
+        assert isinstance(match.exception(), SubmissionRefused)
+        assert points.exception() is match.exception()
+        assert db.leaderboard("points", tag="league").count() == 0
+
+
 def test_bans_and_removals_leave_nothing_behind(server: Server, prefix: str) -> None:
     with octavo.connect(server.url, prefix=prefix) as db:
         ratings = db.ratings("x", system=Elo())
