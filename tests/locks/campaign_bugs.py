@@ -7,135 +7,14 @@ plants them one after another and prints how long each took to be caught.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
-from math import inf
-from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
 
-import octavo
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-SOURCE = Path(octavo.__file__).parent
-ROOT = Path(__file__).parents[2]
-LONGEST = 60.0
-"""Seconds in which a bug has to be caught."""
-
-
-class Edit(NamedTuple):
-    """A text that is there once, in a file of the package, and what comes in its place."""
-
-    file: str
-    old: str
-    new: str
-
-
-class Catch(NamedTuple):
-    """After how many seconds a bug was caught, and how; never is infinite."""
-
-    seconds: float
-    reason: str
-
-
-class Bug(NamedTuple):
-    """What somebody could have got wrong.
-
-    Attributes:
-        name: what is wrong.
-        caught_by: the test that fails, by its file and words of its name.
-        edits: how it is planted.
-    """
-
-    name: str
-    caught_by: tuple[str, str]
-    edits: tuple[Edit, ...]
-
-    def plant(self, package: Path) -> None:
-        """Plant it in a copy of the package."""
-        for edit in self.edits:
-            path = package / edit.file
-            text = path.read_text()
-            if text.count(edit.old) != 1:
-                raise ValueError(
-                    f"{self.name!r}: {edit.file} must have {edit.old!r} once, not"
-                    f" {text.count(edit.old)} times"
-                )
-            path.write_text(text.replace(edit.old, edit.new))
-
-    def catch(self) -> Catch:
-        """Plant it, and run its test until that fails."""
-        with tempfile.TemporaryDirectory(prefix="octavo-planted-") as home:
-            package = Path(home, "octavo")
-            shutil.copytree(SOURCE, package, ignore=shutil.ignore_patterns("__pycache__"))
-            self.plant(package)
-            began = time.monotonic()
-            while (left := began + LONGEST - time.monotonic()) > 0:
-                if reason := self._failure(home, left):
-                    return Catch(time.monotonic() - began, reason)
-        return Catch(inf, "not caught")
-
-    def _failure(self, home: str, timeout: float) -> str:
-        """Run its test; return why that failed, or nothing.
-
-        Raises:
-            LookupError: this machine lacks what the test needs.
-        """
-        file, words = self.caught_by
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        command += [f"--basetemp={home}/tests", f"tests/locks/{file}.py", "-k", words]
-        clean = {name: word for name, word in os.environ.items() if not name.startswith("PYTEST_")}
-        try:
-            run = subprocess.run(
-                command,
-                cwd=ROOT,
-                env=clean | {"PYTHONPATH": home},
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return ""
-        if run.returncode not in {0, 1}:
-            raise RuntimeError(f"{self.name!r}: no test ran:\n{run.stdout[-2000:]}{run.stderr}")
-        said = run.stdout.splitlines()
-        if "skipped" in said[-1] and "passed" not in said[-1]:
-            raise LookupError(next(line for line in said if line.startswith("SKIPPED")))
-        reasons = (line.removeprefix("E").strip() for line in said if line.startswith("E  "))
-        return next(reasons, "it failed") if run.returncode else ""
-
-
-def report(bugs: Sequence[Bug]) -> list[str]:
-    """Plant bugs one after another, print when each was caught, and return those that were not."""
-    caught: list[float] = []
-    missed: list[str] = []
-    for bug in bugs:
-        try:
-            catch = bug.catch()
-        except LookupError as error:
-            print(f"{'skipped':>10}  {bug.name}: {error}")
-            continue
-        print(f"{catch.seconds:8.1f} s  {bug.name}: {catch.reason[:90]}", flush=True)
-        if catch.seconds < inf:
-            caught.append(catch.seconds)
-        else:
-            missed.append(bug.name)
-    seconds = f", median {median(caught):.1f} s" if caught else ""
-    print(f"{len(caught)} of {len(bugs)} caught{seconds}")
-    return missed
-
+from tests.planting import Bug, Edit, report
 
 BUGS = (
     Bug(
         "a release frees the lock whoever holds it",
-        ("test_faults", "stopped_is_told and thread"),
+        ("locks/test_faults", "stopped_is_told and thread"),
         (
             Edit(
                 "locks/release.lua",
@@ -147,7 +26,7 @@ BUGS = (
     ),
     Bug(
         "a renewal brings back what has ended",
-        ("test_faults", "was_broken"),
+        ("locks/test_faults", "was_broken"),
         (
             Edit(
                 "locks/renew.lua",
@@ -158,17 +37,17 @@ BUGS = (
     ),
     Bug(
         "fences go by the count alone",
-        ("test_failover", "a_failover_has_lost"),
+        ("locks/test_failover", "a_failover_has_lost"),
         (Edit("locks/facts.lua", "math.max(last + 1, now), now", "last + 1, now"),),
     ),
     Bug(
         "fences go by the clock alone",
-        ("test_failover", "set_back"),
+        ("locks/test_failover", "set_back"),
         (Edit("locks/facts.lua", "math.max(last + 1, now), now", "now, now"),),
     ),
     Bug(
         "whoever asks again for what it holds finds it busy",
-        ("test_faults", "replies_that_are_lost"),
+        ("locks/test_faults", "replies_that_are_lost"),
         (
             Edit("locks/acquire.lua", "if stands(leases, owner, mine, now) then", "if false then"),
             Edit("locks/acquire.lua", "if mine and not waited then", "if false then"),
@@ -176,7 +55,7 @@ BUGS = (
     ),
     Bug(
         "a wake-up in twenty is lost, and nobody polls",
-        ("test_races", "eight_processes and slice and fair"),
+        ("locks/test_races", "eight_processes and slice and fair"),
         (
             Edit(
                 "locks/places.lua",
@@ -192,7 +71,7 @@ BUGS = (
     ),
     Bug(
         "nobody asks again when its link has ended",
-        ("test_faults", "away and killed"),
+        ("locks/test_faults", "away and killed"),
         (
             Edit(
                 "engine/tracking.py",
@@ -209,7 +88,7 @@ BUGS = (
     ),
     Bug(
         "a cancelled acquire gives nothing up",
-        ("test_faults", "cancelled_at_random"),
+        ("locks/test_faults", "cancelled_at_random"),
         (
             Edit(
                 "locks/acquiring.py",
@@ -221,12 +100,12 @@ BUGS = (
     ),
     Bug(
         "what has ended is kept for five seconds more",
-        ("test_faults", "a_permit_of_a_holder"),
+        ("locks/test_faults", "a_permit_of_a_holder"),
         (Edit("locks/places.lua", "leases, '-inf', now)", "leases, '-inf', now - 5e6)"),),
     ),
     Bug(
         "what has not quite ended is given away",
-        ("test_campaign", "one_server"),
+        ("locks/test_campaign", "one_server"),
         (
             Edit("locks/places.lua", "leases, '-inf', now)", "leases, '-inf', now + 5e5)"),
             Edit(
@@ -238,7 +117,7 @@ BUGS = (
     ),
     Bug(
         "a release gives back a permit too many",
-        ("test_faults", "workers_that_die"),
+        ("locks/test_faults", "workers_that_die"),
         (
             Edit(
                 "locks/places.lua",
@@ -249,12 +128,12 @@ BUGS = (
     ),
     Bug(
         "whoever takes several permits is counted for one",
-        ("test_faults", "workers_that_die"),
+        ("locks/test_faults", "workers_that_die"),
         (Edit("locks/facts.lua", "if facts[WEIGHT] > 1 then", "if false then"),),
     ),
     Bug(
         "who renews renews for all",
-        ("test_faults", "a_permit_of_a_holder"),
+        ("locks/test_faults", "a_permit_of_a_holder"),
         (
             Edit(
                 "locks/renew.lua",
@@ -268,12 +147,12 @@ BUGS = (
     ),
     Bug(
         "min_hold is forgotten",
-        ("test_faults", "kept_for_a_while and released"),
+        ("locks/test_faults", "kept_for_a_while and released"),
         (Edit("locks/release.lua", "local early = left > 0", "local early = false"),),
     ),
     Bug(
         "lock_delay is forgotten",
-        ("test_faults", "kept_for_a_while and dropped"),
+        ("locks/test_faults", "kept_for_a_while and dropped"),
         (
             Edit(
                 "locks/facts.lua",
@@ -284,12 +163,12 @@ BUGS = (
     ),
     Bug(
         "a guarded batch does not heed its guard",
-        ("test_races", "under_a_guard"),
+        ("locks/test_races", "under_a_guard"),
         (Edit("engine/guard.py", "  if replies[1] ~= 1 then break end\n", ""),),
     ),
     Bug(
         "a guard takes every lease for good",
-        ("test_races", "under_a_guard"),
+        ("locks/test_races", "under_a_guard"),
         (
             Edit(
                 "locks/held.lua",
@@ -300,22 +179,22 @@ BUGS = (
     ),
     Bug(
         "a lease is believed in from the reply on",
-        ("test_faults", "believes_longer"),
+        ("locks/test_faults", "believes_longer"),
         (Edit("locks/clock.py", "return asked + lasts - (", "return now() + lasts - ("),),
     ),
     Bug(
         "a loss is told two seconds late",
-        ("test_faults", "that_is_cut_off"),
+        ("locks/test_faults", "that_is_cut_off"),
         (Edit("locks/renewal.py", "if now >= grant.until:", "if now >= grant.until + 2:"),),
     ),
     Bug(
         "a body is not cancelled when its lease is lost",
-        ("test_faults", "stopped_is_told and task"),
+        ("locks/test_faults", "stopped_is_told and task"),
         (Edit("locks/lease.py", "        self._grant.on_loss.append(body.cancel)\n", ""),),
     ),
     Bug(
         "what is handed over waits for ever for its owner",
-        ("test_faults", "was_handed_the_lock"),
+        ("locks/test_faults", "was_handed_the_lock"),
         (
             Edit(
                 "locks/facts.lua",
@@ -326,7 +205,7 @@ BUGS = (
     ),
     Bug(
         "a letter is believed however late it is",
-        ("test_faults", "was_handed_the_lock"),
+        ("locks/test_faults", "was_handed_the_lock"),
         (
             Edit(
                 "locks/acquiring.py",
@@ -337,7 +216,7 @@ BUGS = (
     ),
     Bug(
         "the last in the queue is the first",
-        ("test_faults", "fifty and killed"),
+        ("locks/test_faults", "fifty and killed"),
         (
             Edit(
                 "locks/places.lua",
@@ -348,17 +227,17 @@ BUGS = (
     ),
     Bug(
         "the dead are believed to hear",
-        ("test_faults", "fifty and killed"),
+        ("locks/test_faults", "fifty and killed"),
         (Edit("locks/places.lua", "return count.err ~= nil or count[2] > 0", "return true"),),
     ),
     Bug(
         "who gave up before being heard of is granted it all the same",
-        ("test_faults", "after_it_was_given_up"),
+        ("locks/test_faults", "after_it_was_given_up"),
         (Edit("locks/acquire.lua", "if gone[1] == owner then", "if false then"),),
     ),
     Bug(
         "beside a writer that made itself a reader there is room for a writer",
-        ("test_faults", "made_itself_a_reader"),
+        ("locks/test_faults", "made_itself_a_reader"),
         (
             Edit(
                 "locks/downgrade.lua",
@@ -369,7 +248,7 @@ BUGS = (
     ),
     Bug(
         "a grant that no replica has confirmed is good",
-        ("test_failover", "no_replica_can_confirm"),
+        ("locks/test_failover", "no_replica_can_confirm"),
         (
             Edit(
                 "locks/acquiring.py",

@@ -10,8 +10,8 @@ import pytest
 
 from octavo.errors import LockTimeout
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.fix_faces import Uniform
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import octavo
 from octavo.errors import LockLost
 from octavo.locks import clock
+from tests.calls import Call
 from tests.locks.cases import listen
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from octavo.locks import Lease

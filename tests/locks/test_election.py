@@ -13,9 +13,10 @@ from octavo.locks.election import Leader
 from octavo.locks.places import process_label
 from octavo.testing.faults import Crew
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.engine.lab import took
 from tests.locks.cases import EMBEDDED, FLOWS
-from tests.locks.meeting import Call, wait_for_waiters
+from tests.locks.meeting import wait_for_waiters
 from tests.locks.test_round_trips import ONE, Sent
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from octavo.testing.histories import fences_increase, load
 from octavo.testing.proxy import WireProxy
 from octavo.testing.servers import Standalone
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.fix_servers import require
 from tests.locks import race_workers
 from tests.locks.campaign import Campaign
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -16,10 +16,11 @@ from octavo.engine.tracking import Tracker
 from octavo.locks import watching
 from octavo.testing.faults import Crew
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.engine.lab import eventually, took
 from tests.fix_servers import redis_py
 from tests.locks import meeting_workers as workers
-from tests.locks.meeting import Call, wait_for_waiters, waiters
+from tests.locks.meeting import wait_for_waiters, waiters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ import pytest
 import octavo
 from octavo.errors import LockLost
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.engine.lab import eventually, took
 from tests.locks.cases import EMBEDDED, FLOWS
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

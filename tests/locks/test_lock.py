@@ -13,9 +13,9 @@ import pytest
 import octavo
 from octavo.errors import LockLost, LockTimeout, WouldDeadlock
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.engine.lab import took
 from tests.locks.cases import EMBEDDED, EXCLUSIVES, FLOWS, SYNC, queue_up, waiting, writer
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

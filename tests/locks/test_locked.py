@@ -11,8 +11,8 @@ import pytest
 
 import octavo
 from octavo.errors import LockTimeout
+from tests.calls import Call
 from tests.locks.cases import EMBEDDED
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -10,8 +10,8 @@ import pytest
 
 from octavo.errors import ConnectionLost, LockTimeout
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.locks.cases import EMBEDDED, EXCLUSIVES, FLOWS, listen, lock, one_permit, queue_up
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,9 @@ import pytest
 import octavo
 from octavo.errors import LockLost, LockTimeout, WouldDeadlock
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.engine.lab import eventually
 from tests.locks.cases import EMBEDDED, FLOWS, queue_up
-from tests.locks.meeting import Call
 from tests.locks.test_round_trips import NOTHING, Sent
 
 if TYPE_CHECKING:

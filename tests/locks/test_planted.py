@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from octavo.testing import faults
-from tests.locks.campaign_bugs import BUGS, LONGEST, SOURCE, report
+from tests.locks.campaign_bugs import BUGS
+from tests.planting import LONGEST, plant_each, report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,13 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("races")]
 
 def test_every_bug_can_be_planted(tmp_path: Path) -> None:
     assert len(BUGS) >= 20
-    for number, bug in enumerate(BUGS):
-        package = tmp_path / str(number)
-        for edit in bug.edits:
-            target = package / edit.file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(SOURCE / edit.file, target)
-        bug.plant(package)
+    plant_each(BUGS, tmp_path)
 
 
 @pytest.mark.timeout(len(BUGS) / 4 * LONGEST + 60)

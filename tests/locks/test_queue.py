@@ -12,10 +12,10 @@ import pytest
 import octavo
 from octavo.testing.faults import Crew, partition
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.engine.lab import eventually, took
 from tests.locks.cases import EMBEDDED, FLOWS, SYNC, haunt, queue_up
 from tests.locks.lock_workers import take_turns
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

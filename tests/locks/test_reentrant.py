@@ -13,8 +13,8 @@ import pytest
 import octavo
 from octavo.errors import LockLost, LockTimeout
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.locks.cases import EMBEDDED
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

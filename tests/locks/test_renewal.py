@@ -16,9 +16,9 @@ from octavo.locks import renewal
 from octavo.locks.grant import Grant
 from octavo.locks.renewal import Renewals
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.engine.lab import eventually, took
 from tests.locks.cases import EMBEDDED, FLOWS, SYNC
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

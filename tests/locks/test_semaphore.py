@@ -13,10 +13,10 @@ import octavo
 from octavo.errors import ConfigMismatch, LockTimeout, WouldDeadlock
 from octavo.testing.faults import Crew
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.engine.lab import took
 from tests.locks.cases import EMBEDDED, FLOWS, SYNC, queue_up
 from tests.locks.lock_workers import hold
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

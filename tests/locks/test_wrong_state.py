@@ -8,8 +8,8 @@ import pytest
 
 from octavo.errors import LockLost, OctavoError, ServerError, WrongType
 from octavo.testing.waiting import wait_until
+from tests.calls import Call
 from tests.locks.cases import EMBEDDED, EXCLUSIVES, FLOWS, SYNC, lock, one_permit
-from tests.locks.meeting import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

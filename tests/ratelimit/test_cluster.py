@@ -11,7 +11,7 @@ from octavo.engine.keys import slot
 from octavo.errors import ConnectionLost
 from octavo.ratelimit import Concurrency, Limit
 from octavo.testing import faults
-from tests.locks.meeting import Call
+from tests.calls import Call
 from tests.ratelimit.cases import RULES, left
 
 if TYPE_CHECKING:

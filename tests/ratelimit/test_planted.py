@@ -8,21 +8,20 @@ plants them one after another and prints how long each took to be caught.
 from __future__ import annotations
 
 import random
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from octavo.testing import faults
-from tests.locks.campaign_bugs import LONGEST, SOURCE, Bug, Edit, report
+from tests.planting import LONGEST, Bug, Edit, plant_each, report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("races")]
 
-SERVER = "../ratelimit/test_against_model", "whatever_its_clock_says"
-ALONE = "../ratelimit/test_against_model", "process_alone"
+SERVER = "ratelimit/test_against_model", "whatever_its_clock_says"
+ALONE = "ratelimit/test_against_model", "process_alone"
 
 
 def bug(name: str, file: str, old: str, new: str, caught_by: tuple[str, str] = SERVER) -> Bug:
@@ -255,13 +254,7 @@ BUGS = (
 
 def test_every_bug_can_be_planted(tmp_path: Path) -> None:
     assert len(BUGS) >= 20
-    for number, each in enumerate(BUGS):
-        package = tmp_path / str(number)
-        for edit in each.edits:
-            target = package / edit.file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(SOURCE / edit.file, target)
-        each.plant(package)
+    plant_each(BUGS, tmp_path)
 
 
 @pytest.mark.timeout(4 * LONGEST + 60)

@@ -12,7 +12,7 @@ import pytest
 import octavo
 from octavo.ratelimit import Ban, Concurrency, Limit, Quota
 from octavo.testing.waiting import wait_until
-from tests.locks.meeting import Call
+from tests.calls import Call
 from tests.ratelimit.cases import CALLS, OPERATIONS
 
 if TYPE_CHECKING:

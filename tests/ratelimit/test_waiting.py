@@ -13,8 +13,8 @@ import octavo
 from octavo.errors import RateLimited
 from octavo.ratelimit import Concurrency, Decision, Limit, Quota
 from octavo.testing import faults
+from tests.calls import Call
 from tests.engine.lab import eventually
-from tests.locks.meeting import Call
 from tests.ratelimit.cases import ALGORITHMS, THROTTLES, left, stored
 
 if TYPE_CHECKING:
