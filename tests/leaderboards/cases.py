@@ -22,6 +22,7 @@ WRITES: dict[str, Callable[[Any], Any]] = {
     "increment": call("increment", "ada", 2.5, data="more"),
     "annotate": call("annotate", "ada", [1, 2]),
     "remove": call("remove", "ada", "nobody", "cyd"),
+    "remove_between_scores": call("remove_between_scores", 5, 15),
     "trim": call("trim", 1),
     "merge": lambda board: board.merge(board, board),
     "intersect": lambda board: board.intersect(board, aggregate="best"),

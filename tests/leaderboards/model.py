@@ -72,6 +72,9 @@ class Model:
     def remove(self, *members: str) -> int:
         return sum(self.rows.pop(member, None) is not None for member in members)
 
+    def remove_between_scores(self, low: float, high: float) -> int:
+        return self.remove(*(each.member for each in self.entries() if low <= each.score <= high))
+
     def trim(self, keep: int) -> int:
         return self.remove(*self.standing()[keep:])
 

@@ -136,6 +136,14 @@ class Histories(RuleBasedStateMachine):
     def trim(self, keep: int) -> None:
         same(self.board.trim(keep), self.model.trim(keep))
 
+    @rule(low=numbers, more=st.sampled_from([0, 0, math.inf]))
+    def remove_between_scores(self, low: float, more: float) -> None:
+        high = max(low, more)
+        same(
+            self.board.remove_between_scores(low, high),
+            self.model.remove_between_scores(low, high),
+        )
+
     @rule(sure=st.sampled_from([True, False, False, False]))
     def clear(self, sure: bool) -> None:
         if sure:

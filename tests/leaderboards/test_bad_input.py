@@ -115,6 +115,14 @@ BAD: dict[tuple[str, str], tuple[Callable[[Any], Callable[[Any], Any]], Values]]
     ("annotate", "member"): (lambda bad: call("annotate", bad, 1), NAMES),
     ("annotate", "data"): (lambda bad: call("annotate", "ada", bad), UNSTORABLE),
     ("remove", "members"): (lambda bad: call("remove", "ada", bad), NAMES),
+    ("remove_between_scores", "low"): (
+        lambda bad: call("remove_between_scores", bad, 1e9),
+        BOUNDS,
+    ),
+    ("remove_between_scores", "high"): (
+        lambda bad: call("remove_between_scores", 3, bad),
+        [*BOUNDS, (2, ValueError), (-math.inf, ValueError)],
+    ),
     ("trim", "keep"): (lambda bad: call("trim", bad), NATURAL),
     ("rank", "member"): (lambda bad: call("rank", bad), NAMES),
     ("score", "member"): (lambda bad: call("score", bad), NAMES),

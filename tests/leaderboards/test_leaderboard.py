@@ -17,7 +17,7 @@ from tests.leaderboards.model import Model
 
 if TYPE_CHECKING:
     from octavo import Octavo, Sync
-    from octavo.leaderboards import Keep, RankMethod, Ties
+    from octavo.leaderboards import Keep, Order, RankMethod, Ties
 
 NASTY = (0.1 + 0.2, -0.0, 2**53, -(2**53), 5e-324, 2.2250738585072014e-308, 1.7e308, 1 / 3, 1e17)
 
@@ -173,6 +173,21 @@ def test_members_are_removed_with_all_they_have(db: Octavo[Sync]) -> None:
     assert board.remove("ada", "nobody", "ada", "bob") == 2
     assert board.top() == [Entry("cyd", 10, 1)]
     assert board.remove("ada") == 0
+
+
+@pytest.mark.parametrize("order", ["desc", "asc"])
+def test_a_range_of_scores_is_removed_with_all_that_members_have(
+    order: Order, db: Octavo[Sync]
+) -> None:
+    board = db.leaderboard("x", order=order, rank="dense")
+    board.submit_many({"ada": 3, "bob": 2, "cyd": 2, "dot": 1}, data={"bob": "data"})
+    assert board.remove_between_scores(1.5, 2) == 2
+    assert sorted(names(board.top())) == ["ada", "dot"]
+    assert sorted(ranks(board.top())) == [1, 2]
+    board.submit("bob", 3)
+    assert board.entry("bob") == Entry("bob", 3, 1 if order == "desc" else 2)
+    assert board.remove_between_scores(-math.inf, math.inf) == 3
+    assert board.count() == 0
 
 
 def test_trimming_keeps_the_best(db: Octavo[Sync]) -> None:

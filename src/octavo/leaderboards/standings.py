@@ -173,10 +173,7 @@ class Standings(Job[M]):
 
         Both bounds are included and may be infinite. Of several columns the first counts.
         """
-        bounds = (self._bound("low", low), self._bound("high", high))
-        if low > high:
-            raise ValueError(f"high must not be less than low={low!r}, not {high!r}")
-        return self._window("scores", min(bounds), max(bounds), limit=_limit(limit))
+        return self._window("scores", *self._bounds(low, high), limit=_limit(limit))
 
     @operation
     def scan(self, cursor: str | None = None, *, limit: int = _SCAN) -> Command[Page]:
@@ -224,13 +221,11 @@ class Standings(Job[M]):
     @operation
     def count(self, low: float = -math.inf, high: float = math.inf) -> Command[int]:
         """Return how many members are on the board, or score from `low` to `high`. O(log N)."""
-        bounds = (self._bound("low", low), self._bound("high", high))
-        if low > high:
-            raise ValueError(f"high must not be less than low={low!r}, not {high!r}")
+        best, worst = self._bounds(low, high)
         keys = self._keys[:1]
         if (low, high) == (-math.inf, math.inf):
             return Command((b"ZCARD", *keys), keys, int, idempotent=True)
-        words = (b"ZCOUNT", *keys, repr(min(bounds)), repr(max(bounds)))
+        words = (b"ZCOUNT", *keys, repr(best), repr(worst))
         return Command(words, keys, int, idempotent=True)
 
     @operation
@@ -391,6 +386,13 @@ class Standings(Job[M]):
         data = data or [None] * len(keys)
         rows = zip(keys, places, found, data, strict=True)
         return [self._entry(scale, *row) for row in rows]
+
+    def _bounds(self, low: float, high: float) -> tuple[float, float]:
+        """Return the place scores of two scores, the better one first."""
+        bounds = (self._bound("low", low), self._bound("high", high))
+        if low > high:
+            raise ValueError(f"high must not be less than low={low!r}, not {high!r}")
+        return min(bounds), max(bounds)
 
     def _bound(self, parameter: str, value: float) -> float:
         scale = self._definition.scale

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _here = Path(__file__)
 REMOVE = Script(_here.with_name("remove.lua"))
+REMOVE_SCORES = Script(_here.with_name("remove_scores.lua"))
 TRIM = Script(_here.with_name("trim.lua"))
 EXPIRE = Script(_here.with_name("expire.lua"))
 
@@ -38,6 +39,15 @@ class Table(Standings[M]):
         names = [name_bytes("members", member) for member in members]
         _, prefix, columns = self._ranking()
         return self._change(REMOVE, (prefix, columns, *names), int)
+
+    @operation
+    def remove_between_scores(self, low: float, high: float) -> Command[int]:
+        """Take off who scores from `low` to `high`; return how many it were. O(M log N).
+
+        Both bounds are included and may be infinite. Of several columns the first counts.
+        """
+        _, prefix, _ = self._ranking()
+        return self._change(REMOVE_SCORES, (prefix, *self._bounds(low, high)), int)
 
     @operation
     def trim(self, keep: int) -> Command[int]:

@@ -10,9 +10,10 @@
 -- returns how many were taken off
 -- @include board.lua
 -- @include places.lua
+-- @include rows.lua
 
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local keep = tonumber(ARGV[4])
+local width, keep = tonumber(ARGV[2]), tonumber(ARGV[4])
 
 local wrong = mismatch(redis.call('HGET', entries, ''), ARGV[1])
 if wrong then return wrong end
@@ -23,12 +24,7 @@ local removed = 0
 while true do
   local rows = redis.call('ZRANGE', scores, keep, keep + 999)
   if #rows == 0 then break end
-  local members = {}
-  for i, key in ipairs(rows) do members[i] = string.sub(key, tonumber(ARGV[2]) + 1) end
-  redis.call('ZREM', scores, unpack(rows))
-  redis.call('HDEL', entries, unpack(members))
-  redis.call('HDEL', data, unpack(members))
-  removed = removed + #rows
+  removed = removed + take_off(scores, entries, data, width, rows)
 end
 local last = keep > 0 and redis.call('ZRANGE', scores, -1, -1, 'WITHSCORES') or {}
 if last[1] then

@@ -36,6 +36,10 @@ def tables(s: Table[Sync], a: Table[Async], b: Table[Batch]) -> None:
     assert_type(a.remove("ada"), Coroutine[Any, Any, int])
     assert_type(b.remove(), Pending[int])
 
+    assert_type(s.remove_between_scores(1, 2.5), int)
+    assert_type(a.remove_between_scores(low=1, high=2), Coroutine[Any, Any, int])
+    assert_type(b.remove_between_scores(-1, 1), Pending[int])
+
     assert_type(s.trim(100), int)
     assert_type(a.trim(keep=100), Coroutine[Any, Any, int])
     assert_type(b.trim(100), Pending[int])
