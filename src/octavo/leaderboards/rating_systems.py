@@ -92,8 +92,8 @@ class Elo(RatingSystem):
 
     def __init__(self, *, k: float = 32, initial: float = 1500, scale: float = 400) -> None:
         self.initial = Rating(exact("initial", initial))
-        self._k = _positive("k", k)
-        self._scale = _positive("scale", scale)
+        self._k = positive("k", k)
+        self._scale = positive("scale", scale)
 
     def rate(
         self, teams: Teams, places: Sequence[float], scores: Sequence[float] | None = None
@@ -149,10 +149,10 @@ class Glicko2(RatingSystem):
     ) -> None:
         self.initial = Rating(
             exact("initial", initial),
-            _positive("deviation", deviation),
-            _positive("volatility", volatility),
+            positive("deviation", deviation),
+            positive("volatility", volatility),
         )
-        self._tau = _positive("tau", tau)
+        self._tau = positive("tau", tau)
         self._period = None if period is None else millis("period", period) / 1000
 
     def rate(
@@ -308,7 +308,8 @@ def _score(own: float, others: float) -> float:
     return 0.5 if own == others else float(own < others)
 
 
-def _positive(parameter: str, value: float) -> float:
+def positive(parameter: str, value: float) -> float:
+    """Return a number that is more than 0, or refuse it by the parameter's name."""
     number = exact(parameter, value)
     if number <= 0:
         raise ValueError(f"{parameter} must be more than 0, not {value!r}")

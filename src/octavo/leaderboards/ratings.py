@@ -19,7 +19,7 @@ from octavo.leaderboards.definition import Definition
 from octavo.leaderboards.layout import Layout
 from octavo.leaderboards.rating_layout import RatingLayout, match_key
 from octavo.leaderboards.rating_records import MatchResult, Rated, Rating
-from octavo.leaderboards.rating_systems import RatingSystem
+from octavo.leaderboards.rating_systems import RatingSystem, positive
 from octavo.leaderboards.scores import exact
 from octavo.leaderboards.table import Table
 
@@ -53,7 +53,8 @@ class Ratings(Job[M]):
     A match changes the ratings of all its players or of none. It is two round trips: it reads the
     ratings, computes, and writes them in one script, provided that they are still what it read. If
     another match or a ban has come between, the script answers with what there is now, and it
-    computes and writes again: one more round trip for each change that came first.
+    computes and writes again: one more round trip for each change that came first. Costs below are
+    for N players with a rating, of which M are given.
 
     Args:
         engine: what carries the commands.
@@ -163,12 +164,11 @@ class Ratings(Job[M]):
         """
         given: dict[str, float] = {} if value is None else {"value": exact("value", value)}
         for name, part in (("deviation", deviation), ("volatility", volatility)):
-            if part is not None:
-                if exact(name, part) <= 0:
-                    raise ValueError(f"{name} must be more than 0, not {part!r}")
-                if not getattr(self._system.initial, name):
-                    raise ValueError(f"{name} is not part of a rating by {self._system.name}")
-                given[name] = exact(name, part)
+            if part is None:
+                continue
+            given[name] = positive(name, part)
+            if not getattr(self._system.initial, name):
+                raise ValueError(f"{name} is not part of a rating by {self._system.name}")
         if not given:
             raise ValueError("value, deviation or volatility must be given")
         return self._change(
@@ -287,7 +287,7 @@ class Ratings(Job[M]):
         try:
             changed = compute([rating or self._system.initial for rating in found.ratings])
             places = [-self._system.ordinal(rating) for rating in changed]
-        except ArithmeticError as error:
+        except (ArithmeticError, ValueError) as error:  # overflow, or the logarithm of nothing
             raise PrecisionLost(f"the new ratings cannot be computed: {error}") from error
         if not all(map(math.isfinite, places)):
             raise PrecisionLost(f"a float64 cannot hold the new ratings of {', '.join(players)}")

@@ -189,6 +189,14 @@ def test_what_a_float_cannot_hold_changes_nothing(db: Octavo[Sync]) -> None:
     assert ratings.ratings_of(["ada", "bob"]) == before
 
 
+def test_a_volatility_of_next_to_nothing_changes_nothing_either(db: Octavo[Sync]) -> None:
+    ratings = db.ratings("x", system=Glicko2())
+    before = ratings.adjust("ada", volatility=1e-200)
+    with pytest.raises(PrecisionLost):
+        ratings.match(["ada", "bob"])
+    assert ratings.ratings_of(["ada", "bob"]) == {"ada": before}
+
+
 def test_a_deviation_grows_by_the_servers_clock(db: Octavo[Sync]) -> None:
     slow, fast = Glicko2(period=3600 * 24 * 365 * 90), Glicko2(period=1e-3)
     found = db.ratings("x", system=slow).adjust("ada", 1500, deviation=50)
