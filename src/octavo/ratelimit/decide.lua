@@ -61,7 +61,7 @@ for i, rule in ipairs(rules) do
   if mode == 'peek' then break end
   local ban = bans[rule.key]
   if rule.dirty or ban and ban.dirty then changed[rule.key] = true end
-  if rule.dirty and rule.own then put_back(rule) end
+  if rule.dirty and rule.own then shift_back(rule) end
   if allowed and fits[i] and bookable[i] then
     changed[rule.key] = true
     charge(rule, costs[i], at, now, ARGV[6])

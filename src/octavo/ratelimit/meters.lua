@@ -212,7 +212,7 @@ local function keep(meter)
 end
 
 -- Have the numbers of a list or a sorted set be as a clock says that was put back.
-local function put_back(meter)
+local function shift_back(meter)
   if meter.shift == EXACT then return end
   if meter.shift == 0 then return keep(meter) end
   if meter.kind == LOG then
@@ -396,7 +396,7 @@ end
 
 -- Have counts be as a clock says that was put back. Where a segment begins, what is left of it is
 -- not the same as before: who is older then moves up by one, so that nothing ends too early.
-local function put_back_segments(stored, now)
+local function shift_segments_back(stored, now)
   local newest = whole(stored.seen, stored.y)
   if math.fmod(now, stored.y) > math.fmod(stored.seen, stored.y) then
     if stored.a > newest then
@@ -418,7 +418,7 @@ local function restore(meter, stored, now, as_it_is)
   if shift > 0 then
     meter.dirty, meter.shift = true, APART[meter.kind] and shift or 0
     if meter.kind == SEGMENTED then
-      put_back_segments(stored, now)
+      shift_segments_back(stored, now)
     elseif meter.kind == QUOTA then
       stored.a = stored.a <= stored.seen and math.min(stored.a, meter.start) or stored.a
     elseif not APART[meter.kind] then

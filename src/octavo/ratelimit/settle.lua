@@ -11,7 +11,7 @@ local rules, others, bans = open_all(ARGV[1], ARGV[4], KEYS, now, true)
 if not rules then return { -1, now } end
 for i, rule in ipairs(rules) do
   local taken, used, at, mark, asked = struct.unpack('>I5I5I7I7I7', ARGV[2], 31 * i - 30)
-  if rule.dirty and rule.own then put_back(rule) end
+  if rule.dirty and rule.own then shift_back(rule) end
   if rule.kind == CONCURRENCY then
     release(rule, used, taken, ARGV[3])
   elseif used > taken then
