@@ -91,9 +91,9 @@ __all__ = [
     "PrecisionLost",
     "Quota",
     "RateLimited",
+    "Redlock",
     "SeasonClosed",
     "SeasonNotFound",
-    "Redlock",
     "ServerError",
     "StaleFence",
     "SubmissionRefused",
@@ -117,6 +117,7 @@ _VALUES = {
     "Local": "octavo.cache",
     "Redlock": "octavo.locks",
     **dict.fromkeys(("Ban", "Concurrency", "Limit", "Quota"), "octavo.ratelimit"),
+    **dict.fromkeys(("Events", "Period", "Rules", "Tiers", "Window"), "octavo.leaderboards"),
 }
 
 

@@ -18,20 +18,26 @@ if TYPE_CHECKING:
     from octavo.cache.fetching import HttpClient
     from octavo.doctor import Report
     from octavo.engine.aio import AsyncEngine
+    from octavo.engine.calendars import Unit
+    from octavo.engine.checks import Seconds
     from octavo.engine.command import Engine
     from octavo.engine.sync import SyncEngine
     from octavo.engine.topology import Topology
     from octavo.leaderboards import (
         BoardOptions,
         Cohorts,
+        Events,
         Keep,
         Leaderboard,
         Order,
+        Period,
         RankMethod,
         Ratings,
         RatingSystem,
+        Rules,
         Tiers,
         Ties,
+        Window,
     )
     from octavo.leaderboards.sharded import ShardedLeaderboard, ShardedTies
     from octavo.locks import (
@@ -79,6 +85,11 @@ class Octavo(Job[M]):
         page_size: int = 25,
         once: bool = False,
         tiers: Tiers | None = None,
+        periods: Unit | Period | Window | Iterable[Unit | Period | Window] = (),
+        half_life: Seconds | None = None,
+        rules: Rules | None = None,
+        audit: int = 0,
+        events: Events | None = None,
         tag: str | None = None,
     ) -> Leaderboard[M]:
         """Return the leaderboard of that name. See `octavo.leaderboards.Leaderboard`."""
@@ -94,6 +105,11 @@ class Octavo(Job[M]):
             page_size=page_size,
             once=once,
             tiers=tiers,
+            periods=periods,
+            half_life=half_life,
+            rules=rules,
+            audit=audit,
+            events=events,
         )
 
     def cohorts(

@@ -10,11 +10,16 @@ from octavo.leaderboards import Leaderboard
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What a board has only if it is made so, and tests of its own.
+SPECIAL = {"tier", "tiers", "in_tier", "seasons", "ban", "unban", "banned"} | {
+    *("audit", "undo", "watch", "unwatch")
+}
+
 OPERATIONS = {
     name
     for name in dir(Leaderboard)
     if getattr(getattr(Leaderboard, name), "__octavo__", None) == "operation"
-} - {"tier", "tiers", "in_tier"}  # of boards with tiers only: see test_tiers.py
+} - SPECIAL
 
 WRITES: dict[str, Callable[[Any], Any]] = {
     "submit": call("submit", "ada", 30, data={"club": "x"}),

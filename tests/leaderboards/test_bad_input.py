@@ -6,6 +6,7 @@ import inspect
 import math
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import octavo
 from octavo import ConnectionLost
 from octavo.leaderboards import Leaderboard
 from tests.leaderboards.cases import CALLS, OPERATIONS, prepare
@@ -225,6 +227,19 @@ OPTIONS: dict[str, Values] = {
     "rank": [("1224", ValueError), (None, ValueError), (1, ValueError)],
     "ties": [("random", ValueError), (None, ValueError), (False, ValueError)],
     "page_size": [(0, ValueError), (-5, ValueError), *NOT_WHOLE],
+    "tiers": [("gold", TypeError), ({"gold": 1}, TypeError)],
+    "periods": [
+        ("fortnight", ValueError),
+        (["day", "decade"], ValueError),
+        (3, TypeError),
+        ([None], TypeError),
+        (("day", "day"), ValueError),
+        ((octavo.Window(3600), octavo.Window(timedelta(hours=1))), ValueError),
+    ],
+    "half_life": [(0, ValueError), (-1, ValueError), ("1h", TypeError), (math.inf, ValueError)],
+    "rules": [({"lowest": 0}, TypeError), ("strict", TypeError)],
+    "audit": [(-1, ValueError), (1.5, TypeError), (True, TypeError), ("all", TypeError)],
+    "events": [(True, TypeError), ("all", TypeError)],
 }
 
 

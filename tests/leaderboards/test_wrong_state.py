@@ -78,7 +78,7 @@ def test_a_key_of_the_wrong_type_is_named_and_nothing_changes(
     with pytest.raises(WrongType) as raised:
         CALLS[name](board)
     assert key.decode() in str(raised.value)
-    assert raised.value.operation.endswith(f".{name}")
+    assert str(raised.value.operation).endswith(f".{name}")
     assert dump(client, keys) == before
 
 

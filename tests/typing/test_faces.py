@@ -30,7 +30,7 @@ def jobs() -> list[type[Job[Any]]]:
         subclasses = waiting.pop().__subclasses__()
         waiting += subclasses
         found += [job for job in subclasses if job.__module__.startswith("octavo.")]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def wanted() -> list[tuple[str, str]]:

@@ -23,7 +23,8 @@ ONCE_TTL = 60.0
 
 _INCLUDE = re.compile(r"^-- @include (\S+)\n", re.MULTILINE)
 
-# The body runs inside a function of its own, so that its `return` gives the reply to remember.
+# The body runs inside a function of its own, so that its `return` gives the reply to remember. One
+# that begins with AGAIN says that nothing was done, as something else has to be asked.
 _ONCE = """\
 local key, ttl = table.remove(KEYS), table.remove(ARGV)
 local seen = redis.call('GET', key)
@@ -31,8 +32,18 @@ if seen then return cmsgpack.unpack(seen) end
 local reply = (function()
 {body}
 end)()
+if type(reply) == 'table' and (reply.err or reply[1] == 'AGAIN') then return reply end
 redis.call('SET', key, cmsgpack.pack(reply), 'PX', ttl)
 return reply
+"""
+
+_TIMED = """\
+local reply = (function()
+{body}
+end)()
+if type(reply) == 'table' and reply.err then return reply end
+local time = redis.call('TIME')
+return {{time[1] * 1000000 + time[2], reply or false}}
 """
 
 
@@ -93,6 +104,11 @@ class Script:
         """
         return OnceScript(self.path)
 
+    @lazy
+    def timed(self) -> TimedScript:
+        """The same script, with its reply behind the server's time in microseconds."""
+        return TimedScript(self.path, idempotent=self.idempotent)
+
     def _text(self, path: Path) -> str:
         text = path.read_text(encoding="utf-8")
         return _INCLUDE.sub(lambda found: self._text(path.with_name(found[1])), text)
@@ -114,11 +130,34 @@ class OnceScript(Script):
         return _ONCE.format(body=self._text(self.path)).encode()
 
     def __call__(
-        self, keys: tuple[bytes, ...], args: Sequence[Argument], read: Callable[[Any], T]
+        self,
+        keys: tuple[bytes, ...],
+        args: Sequence[Argument],
+        read: Callable[[Any], T],
+        *,
+        attempt: bytes | None = None,
+        ttl: int = int(ONCE_TTL * 1000),
     ) -> Command[T]:
-        """Return a Command with an attempt id of its own."""
-        attempt = keys[0] + b":once:" + os.urandom(16).hex().encode()
-        return super().__call__((*keys, attempt), (*args, int(ONCE_TTL * 1000)), read)
+        """Return a Command with an attempt id of its own, or with one that others may repeat.
+
+        Args:
+            keys: the keys of the script.
+            args: its arguments.
+            read: reads its reply.
+            attempt: the key under which its reply is kept, in the slot of the others.
+            ttl: milliseconds for which it is kept.
+        """
+        attempt = attempt or keys[0] + b":once:" + os.urandom(16).hex().encode()
+        return super().__call__((*keys, attempt), (*args, ttl), read)
+
+
+class TimedScript(Script):
+    """A script that says what time it is, too."""
+
+    @lazy
+    def source(self) -> bytes:
+        """The text that is sent: the body, with the time before its reply."""
+        return _TIMED.format(body=self._text(self.path)).encode()
 
 
 def _sha(source: bytes) -> bytes:

@@ -3,13 +3,17 @@
 from octavo.leaderboards.cohorts import BoardOptions, Cohorts
 from octavo.leaderboards.definition import Keep, Ties
 from octavo.leaderboards.leaderboard import Leaderboard
+from octavo.leaderboards.live import EventStream
 from octavo.leaderboards.merging import Aggregate
+from octavo.leaderboards.periods import Period, Window
 from octavo.leaderboards.ranking import RankMethod
 from octavo.leaderboards.rating_records import MatchResult, Rated, Rating
 from octavo.leaderboards.rating_systems import Elo, Glicko2, OpenSkill, RatingSystem
 from octavo.leaderboards.ratings import Ratings
-from octavo.leaderboards.records import Bin, Entry, Page, Submission
+from octavo.leaderboards.records import Bin, Change, Entry, Event, Page, SeasonInfo, Submission
+from octavo.leaderboards.rules import Events, Rules
 from octavo.leaderboards.scores import Order, Score
+from octavo.leaderboards.seasons import Season
 from octavo.leaderboards.sharded import ShardedLeaderboard, ShardedTies
 from octavo.leaderboards.sharding import even_bounds, sample_bounds
 from octavo.leaderboards.standings import Percentile, Standings
@@ -20,9 +24,13 @@ __all__ = [
     "Aggregate",
     "Bin",
     "BoardOptions",
+    "Change",
     "Cohorts",
     "Elo",
     "Entry",
+    "Event",
+    "EventStream",
+    "Events",
     "Glicko2",
     "Keep",
     "Leaderboard",
@@ -31,12 +39,16 @@ __all__ = [
     "Order",
     "Page",
     "Percentile",
+    "Period",
     "RankMethod",
     "Rated",
     "Rating",
     "RatingSystem",
     "Ratings",
+    "Rules",
     "Score",
+    "Season",
+    "SeasonInfo",
     "ShardedLeaderboard",
     "ShardedTies",
     "Standings",
@@ -46,6 +58,7 @@ __all__ = [
     "TierStanding",
     "Tiers",
     "Ties",
+    "Window",
     "even_bounds",
     "sample_bounds",
 ]

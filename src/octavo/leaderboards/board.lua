@@ -1,9 +1,14 @@
 -- board.lua: what all scripts of a board share: its configuration, and fields of its hashes
 
--- The empty field of the entries holds "<configuration> <last stamp>".
+-- The empty field of the entries holds "<configuration> <last stamp>", and on seasons and boards
+-- with bans " <opens> <closes> <bans>" behind that. A "!" before a configuration: it must be there.
 local function mismatch(meta, config)
+  if string.sub(config, 1, 1) == '!' then
+    if not meta then return redis.error_reply('NOSEASON nobody has opened this season') end
+    config = string.sub(config, 2)
+  end
   if not meta or string.sub(meta, 1, #config + 1) == config .. ' ' then return false end
-  local stored = string.match(meta, '^(.*) %d+$') or meta
+  local stored = string.match(meta, '^(%S+ %S+ %S+) ') or meta
   local what = 'the board was made as "' .. stored .. '", not as "' .. config .. '"'
   return redis.error_reply('MISMATCH ' .. what)
 end

@@ -32,3 +32,9 @@ local function columns_sum(old, by)
   end
   return table.concat(words)
 end
+
+-- The sum of two scores of which the sorted set holds the negative logarithms to base 2.
+local function sum_of_powers(a, b)
+  local more, less_of_both = math.min(a, b), math.max(a, b)
+  return text(more - math.log(1 + 2 ^ (more - less_of_both)) / math.log(2))
+end

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from octavo.engine.checks import whole
+from octavo.engine.checks import Seconds, millis, whole
 from octavo.leaderboards.ranking import RANK_METHODS, RankMethod
-from octavo.leaderboards.scores import Order, Scale
+from octavo.leaderboards.scores import DecayingScale, Order, Scale
+from octavo.leaderboards.tiers import Tiers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from octavo.leaderboards.tiers import Tiers
 
 T = TypeVar("T")
 
@@ -36,6 +36,7 @@ class Definition:
         page_size: entries on a page.
         once: whether a write whose reply is lost is repeated.
         tiers: how members are divided, if they are.
+        options: the arguments it was made of.
         columns: bytes of a key that hold the columns after the first.
         prefix: bytes of a key before the member: columns, and a stamp unless ties are by member.
         config: what is stored with a table, and must not differ.
@@ -51,19 +52,27 @@ class Definition:
         page_size: int,
         once: bool,
         tiers: Tiers | None = None,
+        half_life: Seconds | None = None,
     ) -> None:
-        self.scale = Scale(order)
+        decays = None if half_life is None else millis("half_life", half_life)
+        self.scale = Scale(order) if decays is None else DecayingScale(order, 1000 * decays)
         self.keep: Keep = option("keep", keep, get_args(Keep))
         self.method: RankMethod = option("rank", rank, RANK_METHODS)
         self.ties: Ties = option("ties", ties, get_args(Ties))
         self.page_size = counted("page_size", page_size)
         self.once = once
-        self.tiers = tiers
+        self.tiers = instance("tiers", tiers, Tiers)
         if tiers is not None:
             tiers.check(self.scale)
+        self.options: dict[str, Any] = {
+            "order": order, "keep": keep, "rank": rank, "ties": ties, "page_size": page_size,
+            "once": once, "tiers": tiers, "half_life": half_life,
+        }  # fmt: skip
         self.columns = _COLUMN * (self.scale.width - 1)
         self.prefix = self.columns + (0 if ties == "member" else _STAMP)
         density = "dense" if rank == "dense" else "sparse"
+        if decays is not None:
+            density += f"~{decays}ms"
         self.config = f"{','.join(self.scale.orders)} {ties} {density}"
 
 
@@ -71,6 +80,13 @@ def option(parameter: str, value: T, known: Sequence[object]) -> T:
     """Return one of the values known, or refuse it by the parameter's name."""
     if value not in known:
         raise ValueError(f"{parameter} must be one of {', '.join(map(repr, known))}, not {value!r}")
+    return value
+
+
+def instance(parameter: str, value: T | None, kind: type[T]) -> T | None:
+    """Return an instance of a class, or None, or refuse it by the parameter's name."""
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{parameter} must be {kind.__name__}(...) or None, not {value!r}")
     return value
 
 

@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from octavo.engine.codec import encode
+from msgspec.structs import replace
+
+from octavo.engine.checks import Seconds, several, whole
 from octavo.engine.command import Command, M, answer, operation
-from octavo.engine.keys import name_bytes
+from octavo.engine.keys import name_bytes, name_part
 from octavo.engine.script import Script
-from octavo.leaderboards.definition import Definition, Keep, Ties
-from octavo.leaderboards.layout import Layout
-from octavo.leaderboards.records import Submission
-from octavo.leaderboards.standings import rank_of
+from octavo.leaderboards.definition import Definition, Keep, Ties, counted, instance
+from octavo.leaderboards.layout import Layout, seasons_key, submitted_key, table_keys
+from octavo.leaderboards.live import EventStream, changes, id_bytes, time_of
+from octavo.leaderboards.periods import Period, Window
+from octavo.leaderboards.rules import Events, Rules
+from octavo.leaderboards.submissions import (
+    arguments,
+    of_all_tables,
+    of_one_table,
+    pairs_of,
+    payload,
+)
 from octavo.leaderboards.table import Table
+from octavo.leaderboards.tables import (
+    ALTER,
+    SUBMIT_ALL,
+    Clock,
+    Tables,
+    told_to_ask_again,
+)
+from octavo.leaderboards.views import PeriodStandings, WindowStandings
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from octavo.engine.calendars import Unit
     from octavo.engine.command import Engine
     from octavo.engine.script import Argument
     from octavo.leaderboards.ranking import RankMethod
+    from octavo.leaderboards.records import Change, SeasonInfo, Submission
     from octavo.leaderboards.scores import Order, Score
+    from octavo.leaderboards.seasons import Season
+    from octavo.leaderboards.standings import Standings
     from octavo.leaderboards.tiers import Tiers
 
 T = TypeVar("T")
 
+_DAY = 86_400_000
+_MOST_WATCHED = 1000
+
 _here = Path(__file__)
 SUBMIT = Script(_here.with_name("submit.lua"))
 ANNOTATE = Script(_here.with_name("annotate.lua"))
+AUDIT = Script(_here.with_name("audit.lua"), idempotent=True)
 
 
 class Leaderboard(Table[M]):
@@ -40,6 +69,9 @@ class Leaderboard(Table[M]):
     Every method is atomic and one round trip. A board takes what one sorted set takes: hundreds
     of millions of members; costs below are for N members, of which M are returned or changed.
     Equal scores are ordered by `ties` and ranked by `rank`.
+
+    A board with periods, rules, an audit trail or events is one for those who submit to it with
+    the same arguments: what they say is not stored.
 
     Args:
         engine: what carries the commands.
@@ -56,12 +88,23 @@ class Leaderboard(Table[M]):
             again and answered with the first run's reply. Costs one SET and a key of about 150
             bytes for a minute, per write.
         tiers: how members are divided into tiers; not stored, and may change at any time.
+        periods: of which the board has tables besides that of all time: "hour", "day", "week",
+            "month", "year", a `Period` or a rolling `Window`. A submission goes to all of them.
+        half_life: seconds, or a timedelta, in which a score loses half of its value. Scores are
+            then more than 0, and higher is better.
+        rules: which submissions count.
+        audit: how many changes to remember, about; 0 for none. Those of a member's last hundred
+            submissions can be undone.
+        events: which changes to tell of.
 
     Raises:
         ConfigMismatch: from any operation but `count` and `clear`: the board was made with
-            another `order` or `ties`, or one of the two is ranked "dense" and the other is not.
+            another `order`, `ties` or `half_life`, or one of the two is ranked "dense" and the
+            other is not.
         WrongType: from any operation: a key of the board holds something else.
     """
+
+    _is_season = False
 
     def __init__(
         self,
@@ -75,6 +118,11 @@ class Leaderboard(Table[M]):
         page_size: int = 25,
         once: bool = False,
         tiers: Tiers | None = None,
+        periods: Unit | Period | Window | Iterable[Unit | Period | Window] = (),
+        half_life: Seconds | None = None,
+        rules: Rules | None = None,
+        audit: int = 0,
+        events: Events | None = None,
     ) -> None:
         definition = Definition(
             order=order,
@@ -84,24 +132,52 @@ class Leaderboard(Table[M]):
             page_size=page_size,
             once=once,
             tiers=tiers,
+            half_life=half_life,
         )
         super().__init__(engine, Layout.of(base), definition)
+        self._base = base
+        self._rules = instance("rules", rules, Rules)
+        self._events = instance("events", events, Events)
+        self._audit = whole("audit", audit, 0)
+        self._tables = Tables(
+            base,
+            definition,
+            engine.common.shared("leaderboards.clock", Clock),
+            periods=_periods(periods),
+            rules=rules,
+            audit=audit,
+            events=events,
+            season=self._is_season,
+        )
+        if self._is_season:
+            self._config = f"!{definition.config}"
 
     # Writing
 
     @operation
-    def submit(self, member: str, score: Score, *, data: object = None) -> Command[Submission]:
-        """Record a score and say where the member now stands. O(log N).
+    def submit(
+        self,
+        member: str,
+        score: Score,
+        *,
+        data: object = None,
+        idempotency_key: str | None = None,
+    ) -> Command[Submission]:
+        """Record a score and say where the member now stands. O(log N), for each table.
 
         Args:
             member: who.
             score: a number that a float64 holds exactly; several on a board of several columns.
             data: anything msgpack can hold, stored beside the score if that is accepted.
+            idempotency_key: names the submission. Within a day, another one of that name changes
+                nothing, whatever it says, and returns what the first did.
 
         Raises:
             PrecisionLost: `keep="sum"`, and a float64 cannot hold the sum; nothing was changed.
+            SubmissionRefused: the rules, or a ban, keep it out; nothing was changed.
         """
-        return self._submit(self._definition.keep, [(member, score)], lambda _: data, _only)
+        pairs, keep = [(member, score)], self._definition.keep
+        return self._submit(keep, pairs, lambda _: data, _only, key=idempotency_key)
 
     @operation
     def submit_many(
@@ -112,6 +188,9 @@ class Leaderboard(Table[M]):
     ) -> Command[list[Submission]]:
         """Record many scores, all or none, as if submitted one after another. O(M log N).
 
+        Those that the rules, or a ban, keep out are left out: SubmissionRefused then tells what
+        became of the others.
+
         Args:
             scores: the members and their scores, in order.
             data: for some of the members, what to store beside their scores.
@@ -119,7 +198,7 @@ class Leaderboard(Table[M]):
         beside: Mapping[str, object] = {} if data is None else data
         if not isinstance(beside, Mapping):
             raise TypeError(f"data must be a mapping of members, not {data!r}")
-        pairs = _pairs(scores)
+        pairs = pairs_of(scores)
         command = self._submit(self._definition.keep, pairs, beside.get, list)
         unknown = beside.keys() - {member for member, _ in pairs}
         if unknown:
@@ -127,21 +206,218 @@ class Leaderboard(Table[M]):
         return command if pairs else answer([])
 
     @operation
-    def increment(self, member: str, by: Score = 1, *, data: object = None) -> Command[Submission]:
+    def increment(
+        self,
+        member: str,
+        by: Score = 1,
+        *,
+        data: object = None,
+        idempotency_key: str | None = None,
+    ) -> Command[Submission]:
         """Add to a member's score, whatever `keep` says; a new member starts at 0. O(log N).
+
+        As `submit` otherwise.
 
         Raises:
             PrecisionLost: a float64 cannot hold the sum; nothing was changed.
+            SubmissionRefused: the rules, or a ban, keep it out; nothing was changed.
         """
-        return self._submit("sum", [(member, by)], lambda _: data, _only, "by")
+        pairs = [(member, by)]
+        return self._submit("sum", pairs, lambda _: data, _only, "by", key=idempotency_key)
 
     @operation
     def annotate(self, member: str, data: object) -> Command[bool]:
         """Replace the data of a member, or forget it with None; False for no member. O(1)."""
+        name = name_bytes("member", member)
+        if self._tables.whole:
+            return self._alter("annotate", [name, payload(data)], bool)
         own, keys = self._definition, self._keys
-        args = (own.config, own.prefix, name_bytes("member", member), _payload(data))
         script = ANNOTATE.once if own.once else ANNOTATE
+        args = (own.config, own.prefix, name, payload(data))
         return script((keys.scores, keys.entries, keys.data), args, bool)
+
+    @operation
+    def remove(self, *members: str) -> Command[int]:
+        """Take members off the board, the present periods included. O(M log N) for each table.
+
+        Returns how many were on it. Nothing is left to be undone.
+        """
+        if not self._tables.whole:
+            return self._removed(members)
+        return self._alter_members("remove", members)
+
+    @operation
+    def trim(self, keep: int) -> Command[int]:
+        """Keep the best `keep` entries of all time; return how many were taken off. O(M log N)."""
+        if not self._tables.whole:
+            return self._trimmed(keep)
+        return self._alter("trim", [str(counted("keep", keep, 0))], int)
+
+    @operation
+    def clear(self) -> Command[bool]:
+        """Delete the board; return whether there was one. O(1), freed in the background.
+
+        The tables of past periods go when their time is over.
+        """
+        keys = self._tables.keys()
+        return Command((b"UNLINK", *keys), keys, bool)
+
+    # Periods, windows and seasons
+
+    @overload
+    def period(self, which: Unit | Period, *, ago: int = 0) -> Standings[M]: ...
+    @overload
+    def period(self, which: Unit | Period, *, at: datetime | date) -> Table[M]: ...
+    def period(
+        self, which: Unit | Period, *, ago: int = 0, at: datetime | date | None = None
+    ) -> Standings[M]:
+        """Return the standings of the present period, or of another one; no I/O.
+
+        The present one is so by the server's clock, at each operation anew.
+
+        Args:
+            which: one of the board's periods, or its name.
+            ago: how many periods before the present one.
+            at: a time with its zone, or a date in the period's zone, instead of the present.
+        """
+        period = self._tables.kinds[self._tables.number_of("which", which)]
+        if not isinstance(period, Period):
+            raise TypeError(f"which must be a period, not {which!r}: see window()")
+        if at is None:
+            before = whole("ago", ago, 0, _MOST_AGO)
+            return PeriodStandings(self._engine, self._definition, self._tables, period, before)
+        if ago:
+            raise ValueError(f"ago must be 0 where at is given, not {ago!r}")
+        base = self._tables.base_of(period, period.span(period.moment(at)))
+        return Table(self._engine, Layout.of(base), self._definition)
+
+    def window(self, which: Seconds | Window) -> Standings[M]:
+        """Return the standings of a rolling window; no I/O.
+
+        Args:
+            which: one of the board's windows, or its length in seconds or as a timedelta.
+        """
+        wanted = which if isinstance(which, Window) else Window(which)
+        window = self._tables.kinds[self._tables.number_of("which", wanted.name)]
+        assert isinstance(window, Window)  # noqa: S101 - by its name
+        return WindowStandings(self._engine, self._definition, self._tables, window)
+
+    def season(self, name: str) -> Season[M]:
+        """Return a season of the board, a board of its own, to open, fill and close; no I/O.
+
+        It has the board's arguments, but for periods.
+        """
+        from octavo.leaderboards.seasons import Season  # noqa: PLC0415 - seasons are boards
+
+        own = self._definition
+        return Season(
+            self._engine,
+            f"{self._base}:season:{name_part(name)}",
+            **own.options,
+            rules=self._rules,
+            audit=self._audit,
+            events=self._events and Events(top=self._events.top, most=self._events.most),
+        )
+
+    @operation
+    def seasons(self) -> Command[list[SeasonInfo]]:
+        """Return the board's seasons that were opened, the oldest first. O(M)."""
+        from octavo.leaderboards.seasons import read_seasons  # noqa: PLC0415 - seasons are boards
+
+        key = seasons_key(self._base)
+        return Command((b"HGETALL", key), (key,), read_seasons, idempotent=True)
+
+    # Trust
+
+    @operation
+    def ban(self, *members: str) -> Command[int]:
+        """Take members off the board until `unban`, and refuse what they submit. O(M log N).
+
+        They leave the tables of all time, of the present periods and of the windows, with what
+        they had. Returns how many were not banned before.
+        """
+        return self._alter_members("ban", members)
+
+    @operation
+    def unban(self, *members: str) -> Command[int]:
+        """Have members back where they would stand; return how many were banned. O(M log N)."""
+        return self._alter_members("unban", members)
+
+    @operation
+    def banned(self) -> Command[list[str]]:
+        """Return who is banned, in order of their names. O(M)."""
+        key = table_keys(self._base)[_BANNED]
+        return Command(
+            (b"HKEYS", key),
+            (key,),
+            lambda names: sorted(name.decode() for name in names),
+            idempotent=True,
+        )
+
+    @operation
+    def audit(
+        self, limit: int = 100, *, before: str | None = None, member: str | None = None
+    ) -> Command[list[Change]]:
+        """Return the last changes, newest first. O(M), of a member O(the length of the trail).
+
+        Args:
+            limit: how many at most.
+            before: the id of a change: those before it.
+            member: whose changes; None for everybody's.
+        """
+        if not self._audit:
+            raise _not_made_with("audit")
+        args = (
+            b"" if before is None else id_bytes("before", before),
+            counted("limit", limit),
+            b"" if member is None else name_bytes("member", member),
+        )
+        scale = self._definition.scale
+        return AUDIT((self._tables.keys()[_AUDIT],), args, partial(changes, scale))
+
+    @operation
+    def undo(self, id: str) -> Command[bool]:  # noqa: A002 - what a submission calls it
+        """Have a submission not been made: what came later stands as it would have. O(log N).
+
+        All tables it went to are put right, data included; so is what a banned member had. False
+        if there is nothing to undo: it was undone, is none of the member's last hundred, or the
+        member was removed.
+
+        Args:
+            id: of the submission: `Submission.id`.
+        """
+        if not self._audit:
+            raise _not_made_with("audit")
+        name = id_bytes("id", id)
+        return self._alter("undo", [name], bool, at=time_of(name))
+
+    # Live
+
+    def events(self, last: str | None = None) -> EventStream[M]:
+        """Return the events of the board, to iterate over; no I/O.
+
+        Args:
+            last: the id of the last event seen; None to begin with what happens from now on.
+        """
+        if self._events is None:
+            raise _not_made_with("events")
+        if last is not None:
+            id_bytes("last", last)
+        key = self._tables.keys()[_EVENTS]
+        return EventStream(self._engine, key, self._base, self._definition.scale, last)
+
+    @operation
+    def watch(self, *members: str) -> Command[int]:
+        """Tell of members wherever they stand; at most 1,000 of a board. O(M log N).
+
+        Returns how many were not watched before.
+        """
+        return self._watching("watch", members)
+
+    @operation
+    def unwatch(self, *members: str) -> Command[int]:
+        """Tell of members no more than of others; return how many were watched. O(M log N)."""
+        return self._watching("unwatch", members)
 
     # What the operations share
 
@@ -152,61 +428,90 @@ class Leaderboard(Table[M]):
         data_of: Callable[[str], object],
         read: Callable[[list[Submission]], T],
         parameter: str = "score",
+        *,
+        key: str | None = None,
     ) -> Command[T]:
-        own = self._definition
-        args: list[Argument] = [keep, own.method, own.ties, own.scale.width]
-        for member, score in pairs:
-            name = name_bytes("member", member)
-            places = own.scale.places(parameter, score)
-            args += (name, *places, _payload(data_of(member)))
-        return self._change(
-            SUBMIT, args, lambda reply: read([self._submission(*row) for row in reply])
-        )
+        own, tables = self._definition, self._tables
+        given = arguments(own, parameter, pairs, data_of)
 
-    def _submission(  # noqa: PLR0917 - the columns of a reply
-        self,
-        accepted: int,
-        key: bytes,
-        place: bytes,
-        rank: Any,
-        old_key: bytes | None,
-        old_place: bytes | None,
-        old_rank: Any,
-    ) -> Submission:
-        own = self._definition
-        scale, columns = own.scale, own.columns
-        member = key[own.prefix :].decode()
-        if old_key is None or old_place is None:
-            score, scores = scale.score(place), scale.scores(place, key)
-            return Submission(member, True, score, None, rank_of(rank), None, True, scores)  # noqa: FBT003
-        before = (float(old_place), old_key[:columns])
-        return Submission(
-            member,
-            accepted == 1,
-            scale.score(place),
-            scale.score(old_place),
-            rank_of(rank),
-            rank_of(old_rank),
-            (float(place), key[:columns]) < before,
-            scale.scores(place, key),
-            scale.scores(old_place, old_key),
+        def whole() -> Command[T]:
+            return tables.run(
+                SUBMIT_ALL,
+                (keep, *given),
+                lambda reply: read(of_all_tables(own, tables, reply)),
+                once=self._once(key),
+            )
+
+        if tables.whole or key is not None:
+            return whole()
+
+        def read_one(reply: list[Any]) -> Any:
+            return _MORE if told_to_ask_again(reply) else read(of_one_table(own, reply))
+
+        command = self._change(
+            SUBMIT,
+            (keep, own.method, own.ties, own.scale.width, *given),
+            read_one,
         )
+        then = lambda value: whole() if value is _MORE else None  # noqa: E731
+        return replace(command, then=then)
+
+    def _once(self, key: str | None) -> Callable[..., Command[Any]] | None:
+        if key is not None:
+            attempt = submitted_key(self._base, name_bytes("idempotency_key", key))
+            return partial(SUBMIT_ALL.once, attempt=attempt, ttl=_DAY)
+        return SUBMIT_ALL.once if self._definition.once else None
+
+    def _alter_members(self, change: str, members: tuple[str, ...]) -> Command[int]:
+        if not members:
+            return answer(0)
+        return self._alter(change, [name_bytes("members", member) for member in members], int)
+
+    def _watching(self, change: str, members: tuple[str, ...]) -> Command[int]:
+        if self._events is None:
+            raise _not_made_with("events")
+        if len(set(members)) > _MOST_WATCHED:
+            raise ValueError(f"members must be at most {_MOST_WATCHED:,}, not {len(members):,}")
+        return self._alter_members(change, members)
+
+    def _alter(
+        self,
+        change: str,
+        args: Sequence[Argument],
+        read: Callable[[Any], T],
+        *,
+        at: int | None = None,
+    ) -> Command[T]:
+        once = ALTER.once if self._definition.once else None
+        return self._tables.run(ALTER, (change, *args), read, at=at, once=once)
+
+
+_MORE: Any = object()
+_AUDIT, _EVENTS = 1, 2
+_BANNED = 6
+_MOST_AGO = 1000
+
+
+def _not_made_with(parameter: str) -> ValueError:
+    return ValueError(
+        f"{parameter} must be given when the board is made: leaderboard(..., {parameter}=...)"
+    )
 
 
 def _only(submissions: list[Submission]) -> Submission:
     return submissions[0]
 
 
-def _payload(data: object) -> bytes:
-    return b"" if data is None else encode("data", data)
-
-
-def _pairs(
-    scores: Mapping[str, Score] | Iterable[tuple[str, Score]],
-) -> list[tuple[str, Score]]:
-    try:
-        given: Any = scores
-        pairs: Any = cast("Any", given).items() if isinstance(given, Mapping) else given
-        return [(member, score) for member, score in pairs]
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"scores must be pairs of member and score: {error}") from error
+def _periods(
+    given: Unit | Period | Window | Iterable[Unit | Period | Window],
+) -> list[Period | Window]:
+    some = [given] if isinstance(given, str | Period | Window) else several("periods", given)
+    kinds: list[Period | Window] = []
+    for one in some:
+        kind = Period(one) if isinstance(one, str) else one
+        if not isinstance(kind, Period | Window):
+            raise TypeError(f"periods must be units, Periods or Windows, not {kind!r}")
+        kinds.append(kind)
+    if len({kind.name for kind in kinds}) < len(kinds):
+        raise ValueError(f"periods must differ in unit, zone or length: {some!r}")
+    return kinds

@@ -55,7 +55,12 @@ class Scale:
         self.signs = tuple(-1.0 if one == "desc" else 1.0 for one in orders)
         self.width = len(orders)
         self.plain = self.width == 1
+        self.decays = False
         self.first = self.signs[0]
+
+    def at(self, now: int) -> Scale:
+        """Return the scale as it is at a time in microseconds since 1970: as ever."""
+        return self
 
     def places(self, parameter: str, score: Score) -> tuple[float, ...]:
         """Return the place score of each column."""
@@ -89,6 +94,45 @@ class Scale:
             self.score(place),
             *(_number(word) * sign + 0.0 for word, sign in zip(words, self.signs[1:], strict=True)),
         )
+
+
+class DecayingScale(Scale):
+    """A scale on which scores lose half of their value in a time.
+
+    Every score decays at the same pace, so the order stays as it is: a place is the negative of
+    log2(score) + time / half-life, and nothing is ever written again.
+
+    Attributes:
+        half_life: in microseconds.
+    """
+
+    def __init__(self, order: Order | tuple[Order, ...], half_life: int, now: int = 0) -> None:
+        super().__init__(order)
+        if self.orders != ("desc",):
+            raise ValueError(f"order must be 'desc' on a board with half_life, not {order!r}")
+        self.plain = False
+        self.decays = True
+        self.half_life = half_life
+        self._since = now / half_life
+
+    def at(self, now: int) -> DecayingScale:
+        """Return the scale as it is at a time in microseconds since 1970."""
+        return DecayingScale("desc", self.half_life, now)
+
+    def places(self, parameter: str, score: Score) -> tuple[float, ...]:
+        """Return what the server adds its time to."""
+        value = exact(parameter, score)
+        if value <= 0:
+            raise ValueError(f"{parameter} must be more than 0, since it decays, not {score!r}")
+        return (-math.log2(value),)
+
+    def place(self, parameter: str, score: Any) -> float:
+        """Refuse a bound: no score stays what it is."""
+        raise ValueError(f"{parameter} cannot be used with half_life, as scores change: {score!r}")
+
+    def score(self, place: bytes) -> float:
+        """Return what a place is worth now."""
+        return float(2.0 ** (-float(place) - self._since))
 
 
 def _number(word: int) -> float:

@@ -56,6 +56,7 @@ class Standings(Job[M]):
         self._engine = engine
         self._keys = keys
         self._definition = definition
+        self._config = definition.config
 
     # One member
 
@@ -325,9 +326,11 @@ class Standings(Job[M]):
         keys: int = len(Layout._fields),
     ) -> Command[T]:
         """Return the Command that runs a script on the table, with the first of its keys."""
-        scale = self._definition.scale
-        words = (self._definition.config, *args)
-        return script(self._keys[:keys], words, lambda reply: read(reply, scale))
+        scale, table = self._definition.scale, self._keys[:keys]
+        words = (self._config, *args)
+        if scale.decays:
+            return script.timed(table, words, lambda reply: read(reply[1], scale.at(reply[0])))
+        return script(table, words, lambda reply: read(reply, scale))
 
     def _lookup(
         self,

@@ -9,7 +9,8 @@
 -- ARGV[4] ties: earliest|latest|member
 -- ARGV[5] columns: how many scores a member has
 -- ARGV[6..] for each submission: member, its scores (lower is better), data or ""
--- returns for each submission {1 if accepted, key, score, rank, old key, old score, old rank}
+-- returns for each submission {1 if accepted, key, score, rank, old key, old score, old rank}, or
+--   {AGAIN} where the board has bans or is a season, so that submit_all.lua has to be asked
 -- @include board.lua
 -- @include places.lua
 
@@ -30,6 +31,8 @@ local prefixes = fields(entries, names)
 local meta = prefixes[1]
 local wrong = mismatch(meta, config)
 if wrong then return wrong end
+local last = not meta and 0 or tonumber(string.sub(meta, #config + 2))
+if not last then return {'AGAIN'} end
 -- The first write is to the scores; a wrong type behind the other keys must show before it.
 if dense then redis.call('ZCARD', ties) end
 if payloads then redis.call('HLEN', data) end
@@ -68,7 +71,6 @@ local stamp = 0
 if stamped then
   -- Each stamp is later than the last, whatever the clock does, so no two are the same.
   local now = redis.call('TIME')
-  local last = meta and tonumber(string.sub(meta, #config + 2)) or 0
   stamp = math.max(now[1] * 1000000 + now[2] - 1, last)
 end
 

@@ -34,6 +34,9 @@ class Table(Standings[M]):
     @operation
     def remove(self, *members: str) -> Command[int]:
         """Take members off the table; return how many were on it. O(M log N)."""
+        return self._removed(members)
+
+    def _removed(self, members: tuple[str, ...]) -> Command[int]:
         if not members:
             return answer(0)
         names = [name_bytes("members", member) for member in members]
@@ -52,6 +55,9 @@ class Table(Standings[M]):
     @operation
     def trim(self, keep: int) -> Command[int]:
         """Keep the best `keep` entries; return how many were taken off. O(M log N)."""
+        return self._trimmed(keep)
+
+    def _trimmed(self, keep: int) -> Command[int]:
         _, prefix, columns = self._ranking()
         return self._change(TRIM, (prefix, columns, counted("keep", keep, 0)), int)
 

@@ -7,10 +7,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from datetime import UTC, date, datetime
 from typing import Any, assert_type
 
 from octavo import Async, Batch, Pending, Sync
-from octavo.leaderboards import Bin, Entry, Leaderboard, Page, Standings, Submission, Table
+from octavo.leaderboards import (
+    Bin,
+    Change,
+    Entry,
+    Event,
+    EventStream,
+    Leaderboard,
+    Page,
+    Period,
+    Season,
+    SeasonInfo,
+    Standings,
+    Submission,
+    Table,
+)
+from octavo.leaderboards.views import Counted
 
 
 def submitting(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]) -> None:
@@ -114,3 +130,93 @@ def standings(s: Standings[Sync], a: Standings[Async], b: Standings[Batch]) -> N
 def iteration(s: Leaderboard[Sync], a: Leaderboard[Async]) -> None:
     assert_type(iter(s), Iterator[Entry])
     assert_type(aiter(a), AsyncIterator[Entry])
+
+
+def trust(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]) -> None:
+    assert_type(s.ban("eve"), int)
+    assert_type(a.ban("eve", "mal"), Coroutine[Any, Any, int])
+    assert_type(b.ban(), Pending[int])
+
+    assert_type(s.unban("eve"), int)
+    assert_type(a.unban("eve", "mal"), Coroutine[Any, Any, int])
+    assert_type(b.unban(), Pending[int])
+
+    assert_type(s.banned(), list[str])
+    assert_type(a.banned(), Coroutine[Any, Any, list[str]])
+    assert_type(b.banned(), Pending[list[str]])
+
+    assert_type(s.audit(), list[Change])
+    assert_type(a.audit(10, before="1-0"), Coroutine[Any, Any, list[Change]])
+    assert_type(b.audit(member="eve"), Pending[list[Change]])
+
+    assert_type(s.undo("1-0"), bool)
+    assert_type(a.undo("1-0"), Coroutine[Any, Any, bool])
+    assert_type(b.undo(id="1-0"), Pending[bool])
+
+
+def tables_in_time(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]) -> None:
+    assert_type(s.period("day"), Standings[Sync])
+    assert_type(a.period(Period("week", zone="Asia/Tokyo"), ago=1), Standings[Async])
+    assert_type(b.period("day", at=date(2026, 11, 23)), Table[Batch])
+    assert_type(s.window(3600), Standings[Sync])
+    assert_type(a.season("spring"), Season[Async])
+
+    assert_type(s.seasons(), list[SeasonInfo])
+    assert_type(a.seasons(), Coroutine[Any, Any, list[SeasonInfo]])
+    assert_type(b.seasons(), Pending[list[SeasonInfo]])
+
+
+def seasons(s: Season[Sync], a: Season[Async], b: Season[Batch]) -> None:
+    assert_type(s.open(), bool)
+    assert_type(a.open(closes=datetime.now(UTC)), Coroutine[Any, Any, bool])
+    assert_type(b.open(opens=datetime.now(UTC)), Pending[bool])
+
+    assert_type(s.close(), bool)
+    assert_type(a.close(), Coroutine[Any, Any, bool])
+    assert_type(b.close(), Pending[bool])
+
+
+def counts(s: Counted[Sync], a: Counted[Async], b: Counted[Batch]) -> None:
+    assert_type(s.count(), int)
+    assert_type(a.count(1, 2), Coroutine[Any, Any, int])
+    assert_type(b.count(low=3), Pending[int])
+
+
+def live(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]) -> None:
+    assert_type(s.events(), EventStream[Sync])
+    assert_type(a.events("1-0"), EventStream[Async])
+
+    assert_type(s.watch("ada"), int)
+    assert_type(a.watch("ada", "bob"), Coroutine[Any, Any, int])
+    assert_type(b.watch(), Pending[int])
+
+    assert_type(s.unwatch("ada"), int)
+    assert_type(a.unwatch("ada", "bob"), Coroutine[Any, Any, int])
+    assert_type(b.unwatch(), Pending[int])
+
+
+def events(s: EventStream[Sync], a: EventStream[Async], b: EventStream[Batch]) -> None:
+    assert_type(s.newest(), str)
+    assert_type(a.newest(), Coroutine[Any, Any, str])
+    assert_type(b.newest(), Pending[str])
+
+    assert_type(s.read("0-0"), list[Event])
+    assert_type(a.read("0-0", wait=1.5), Coroutine[Any, Any, list[Event]])
+    assert_type(b.read("0-0", limit=10), Pending[list[Event]])
+
+    assert_type(iter(s), Iterator[Event])
+    assert_type(aiter(a), AsyncIterator[Event])
+
+
+def annotated(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]) -> None:
+    assert_type(s.remove("ada"), int)
+    assert_type(a.remove("ada"), Coroutine[Any, Any, int])
+    assert_type(b.remove("ada"), Pending[int])
+
+    assert_type(s.trim(10), int)
+    assert_type(a.trim(10), Coroutine[Any, Any, int])
+    assert_type(b.trim(10), Pending[int])
+
+    assert_type(s.clear(), bool)
+    assert_type(a.clear(), Coroutine[Any, Any, bool])
+    assert_type(b.clear(), Pending[bool])

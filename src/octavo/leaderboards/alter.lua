@@ -1,0 +1,228 @@
+-- alter.lua: change who stands on the tables of a board, other than by a submission
+-- KEYS[1] rules: {base}:rules (hash)
+-- KEYS[2] audit: {base}:audit (stream)
+-- KEYS[3] events: {base}:events (stream)
+-- KEYS[4] watching: {base}:watching (hash)
+-- KEYS[5..] tables: {base}:... (eight keys each)
+-- ARGV[1] board: what is constant about the board and the tables that are offered, as msgpack
+-- ARGV[2] change: remove|ban|unban|annotate|watch|unwatch|undo|trim
+-- ARGV[3..] what: members | members | members | member, data or "" | members | members | audit id |
+--   how many entries stay
+-- returns how many were changed, or {AGAIN, the time of which a table is missing}
+-- @include board.lua
+-- @include places.lua
+-- @include columns.lua
+-- @include tables.lua
+-- @include news.lua
+
+local shape, change = cmsgpack.unpack(ARGV[1]), ARGV[2]
+local trail, news = shape.trail, shape.news
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local at, members = now, {}
+for i = 3, #ARGV do members[i - 2] = ARGV[i] end
+
+if change == 'undo' then
+  local found = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])[1]
+  if not found then return 0 end
+  local told = {}
+  for i = 1, #found[2], 2 do told[found[2][i]] = found[2][i + 1] end
+  if told.kind ~= 'submitted' then return 0 end
+  members, at = {told.member}, tonumber(told.time)
+elseif change == 'annotate' then
+  members = {ARGV[3]}
+end
+
+local tables = tables_at(shape.tables, KEYS, 5, at)
+if not tables then return {'AGAIN', at} end
+local main, told = tables[1], nil
+for _, t in ipairs(tables) do
+  local uses = {data = true, past = true, banned = true, watched = news}
+  local wrong = check(shape, t, uses) or closed(t, now)
+  if wrong then return wrong end
+  if news and t.kind == news.table then told = t end
+end
+redis.call('HLEN', KEYS[1])
+if trail then redis.call('XLEN', KEYS[2]) end
+redis.call('XLEN', KEYS[3])
+redis.call('HLEN', KEYS[4])
+
+if change == 'trim' then
+  members, tables = members_behind(shape, main, ARGV[3]), {main}
+  if told ~= main then told = nil end
+elseif change == 'watch' then
+  local added = 0
+  for _, member in ipairs(members) do
+    if redis.call('HEXISTS', KEYS[4], member) == 0 then added = added + 1 end
+  end
+  if redis.call('HLEN', KEYS[4]) + added > 1000 then
+    return redis.error_reply('ERR a board has at most 1,000 watched members')
+  end
+end
+
+-- From here on it is written.
+local before, watched
+if told then
+  told.watching, told.was = {}, {}
+  local low = math.huge
+  for _, member in ipairs(members) do
+    local there = standing(shape, told, member)
+    told.watching[member] = redis.call('HEXISTS', KEYS[4], member) == 1
+    if there then low = math.min(low, tonumber(there[2])) end
+  end
+  -- Whoever comes back may come in anywhere.
+  if change == 'unban' or change == 'undo' then low = -math.huge end
+  if change ~= 'watch' and change ~= 'unwatch' and change ~= 'annotate' and low < math.huge then
+    watched = low == -math.huge and '-inf' or text(low)
+    before = seen(shape, told, news.top, watched, '+inf')
+  end
+end
+
+-- Takes a member off a table, and returns the state it had, or false.
+local function take_off(t, member)
+  local there = standing(shape, t, member)
+  if not there then return false end
+  local stamp = false
+  if shape.stamped then
+    stamp = struct.unpack('>I7', string.sub(there[1], shape.columns + 1, shape.prefix))
+  end
+  local state = {there[2], there[3], stamp, get_data(t, member)}
+  move(shape, t, member, nil)
+  drop_data(t, member)
+  return state
+end
+
+local function put_on(t, member, state)
+  if not state then return end
+  move(shape, t, member, state)
+  if state[4] then keep_data(t, member, state[4]) end
+end
+
+-- Takes a submission out of what a member did, and returns what is left and what was taken.
+local function without(past, id)
+  for i, one in ipairs(past[2]) do
+    if one[7] == id then
+      table.remove(past[2], i)
+      return outcome(shape, past), one
+    end
+  end
+end
+
+local changes = {}
+function changes.remove(t, member)
+  local was = take_off(t, member)
+  drop_past(t, member)
+  return was and true
+end
+changes.trim = changes.remove
+
+function changes.ban(t, member)
+  if t.banned_before[member] then return false end
+  local was = take_off(t, member)
+  drop_due(t, member)
+  keep_banned(t, member, was)
+  return t == main
+end
+
+function changes.unban(t, member)
+  local was = t.banned_before[member]
+  if not was then return false end
+  drop_banned(t, member)
+  local state = cmsgpack.unpack(was)
+  if t.length then
+    local past = past_of(t, member)
+    forget_old(past, now, t.length)
+    state = outcome(shape, past)
+    if state then keep_past(t, member, past) else drop_past(t, member) end
+  end
+  put_on(t, member, state)
+  return t == main
+end
+
+function changes.annotate(t, member)
+  if not standing(shape, t, member) then return false end
+  if ARGV[4] == '' then drop_data(t, member) else keep_data(t, member, ARGV[4]) end
+  return true
+end
+
+function changes.watch(t, member)
+  if t == told then
+    told.watching[member] = true
+    local there = standing(shape, t, member)
+    if there then watch(t, there) end
+  end
+  return t == main and redis.call('HSET', KEYS[4], member, '') == 1
+end
+
+function changes.unwatch(t, member)
+  local there = t == told and standing(shape, t, member)
+  if there then unwatch(t, there) end
+  return t == main and redis.call('HDEL', KEYS[4], member) == 1
+end
+
+function changes.undo(t, member)
+  local past = past_of(t, member)
+  if t.length then forget_old(past, now, t.length) end
+  local state, gone = without(past, ARGV[3])
+  if not gone then return false end
+  if past[1] or past[2][1] then keep_past(t, member, past) else drop_past(t, member) end
+  if t.banned_before[member] then
+    keep_banned(t, member, state or false)
+    return true
+  end
+  local data = get_data(t, member)
+  move(shape, t, member, state)
+  if not state then
+    drop_data(t, member)
+  elseif gone[4] and gone[4] == data then
+    if state[4] then keep_data(t, member, state[4]) else drop_data(t, member) end
+  end
+  return true
+end
+
+local changed, names = 0, {}
+for _, t in ipairs(tables) do
+  if t.length then evict(shape, t, now, 1000) end
+  t.banned_before = {}
+  for _, member in ipairs(members) do
+    t.banned_before[member] = t.bans == '1' and get_banned(t, member)
+  end
+end
+for _, member in ipairs(members) do
+  local any = false
+  for _, t in ipairs(tables) do any = changes[change](t, member) or any end
+  if any then
+    changed = changed + 1
+    names[#names + 1] = member
+  end
+end
+for _, t in ipairs(tables) do
+  if change == 'ban' or change == 'unban' then t.bans = any_banned(t) and '1' or '0' end
+  finish(shape, t)
+end
+if change == 'undo' and changed == 1 then
+  local known = redis.call('HGET', KEYS[1], members[1])
+  if known then
+    local last = cmsgpack.unpack(known)
+    redis.call('HSET', KEYS[1], members[1], cmsgpack.pack({last[1], last[2] - 1}))
+  end
+elseif change == 'remove' then
+  for _, member in ipairs(names) do redis.call('HDEL', KEYS[1], member) end
+end
+if trail and change ~= 'watch' and change ~= 'unwatch' and change ~= 'annotate' then
+  for _, member in ipairs(names) do
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', trail.most, '*', 'kind', change, 'member', member,
+      'of', change == 'undo' and ARGV[3] or '', 'time', string.format('%d', now))
+  end
+end
+if before then
+  local after, reported = seen(shape, told, news.top, watched, '+inf'), {}
+  for _, member in ipairs(names) do
+    local there = standing(shape, told, member)
+    local is = there and {rank_now(shape, told, member), there[2]}
+    local one = {there and 'changed' or 'removed', member, before[member], is}
+    reported[#reported + 1], reported[member] = one, one
+  end
+  report(shape, told, KEYS[3], news.most, before, after, reported)
+end
+return changed

@@ -1,0 +1,89 @@
+"""Seasons: boards that open and close."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from octavo.engine.command import Command, M, operation
+from octavo.engine.script import Script
+from octavo.leaderboards.layout import seasons_key
+from octavo.leaderboards.leaderboard import Leaderboard
+from octavo.leaderboards.records import SeasonInfo
+from octavo.leaderboards.views import Counted
+
+SEASON = Script(Path(__file__).with_name("season.lua"))
+
+
+class Season(Leaderboard[M], Counted[M]):
+    """A board that takes scores while it is open, and does not change from when it is closed.
+
+        spring = db.leaderboard("league").season("spring")
+        spring.open()
+        spring.submit("ada", 120)
+        spring.close()
+
+    Whatever changes standings raises `SeasonClosed` before it opens and after it closes, by the
+    server's clock and in the same step; `clear` deletes it whenever that is. Reading it and
+    changing it raise `SeasonNotFound` if nobody has opened it.
+    """
+
+    _is_season = True
+
+    @operation
+    def open(
+        self, *, opens: datetime | None = None, closes: datetime | None = None
+    ) -> Command[bool]:
+        """Open the season; False if that was done before, whatever is said now. O(1).
+
+        Args:
+            opens: from when it takes scores; None is now.
+            closes: from when it does not any more; None is when `close` is called.
+        """
+        starts, ends = _micros("opens", opens), _micros("closes", closes)
+        if opens is not None and closes is not None and closes <= opens:
+            raise ValueError(f"closes must be later than opens={opens!r}, not {closes!r}")
+        return self._season("open", starts, ends)
+
+    @operation
+    def close(self) -> Command[bool]:
+        """Close the season now; False if it was closed. O(1).
+
+        What was submitted before is in its standings, what comes later is refused.
+
+        Raises:
+            SeasonNotFound: nobody has opened it.
+        """
+        return self._season("close", "-", "-")
+
+    def _season(self, change: str, opens: str, closes: str) -> Command[bool]:
+        base, _, name = self._tables.base.rpartition(":season:")
+        script = SEASON.once if self._definition.once else SEASON
+        keys = (self._keys.entries, seasons_key(base))
+        return script(keys, (self._definition.config, change, name, opens, closes), bool)
+
+
+def _micros(parameter: str, at: datetime | None) -> str:
+    if at is None:
+        return "-"
+    if not isinstance(at, datetime):
+        raise TypeError(f"{parameter} must be a datetime, not {at!r}")
+    if at.tzinfo is None:
+        raise ValueError(f"{parameter} must have a time zone, not {at!r}")
+    return str((at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
+
+
+def read_seasons(reply: Any) -> list[SeasonInfo]:
+    """Read what a board knows of its seasons, the oldest first."""
+    words = (
+        list(reply.items())
+        if isinstance(reply, dict)
+        else zip(reply[::2], reply[1::2], strict=True)
+    )
+    found = []
+    for name, times in words:
+        opens, closes = (None if at == b"-" else int(at) / 1e6 for at in times.split())
+        found.append(SeasonInfo(unquote(name.decode()), opens or 0.0, closes))
+    return sorted(found, key=lambda season: (season.opens, season.name))

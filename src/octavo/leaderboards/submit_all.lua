@@ -1,0 +1,198 @@
+-- submit_all.lua: record scores in every table of a board, by its rules, and say what came of it
+-- KEYS[1] rules: {base}:rules (hash)
+-- KEYS[2] audit: {base}:audit (stream)
+-- KEYS[3] events: {base}:events (stream)
+-- KEYS[4] watching: {base}:watching (hash)
+-- KEYS[5..] tables: {base}:... (eight keys each)
+-- ARGV[1] board: what is constant about the board and the tables that are offered, as msgpack
+-- ARGV[2] keep: best|last|sum|first
+-- ARGV[3..] for each submission: member, its scores (lower is better), data or ""
+-- returns {AGAIN, time in microseconds} where no table offered is of that time, or {time,
+--   {{member, reason}, ...} of those refused, {audit id or false, ...} of the others,
+--   {kind, {what submit.lua returns, ...}} for each table}
+-- @include board.lua
+-- @include places.lua
+-- @include columns.lua
+-- @include tables.lua
+-- @include news.lua
+
+local shape, keep = cmsgpack.unpack(ARGV[1]), ARGV[2]
+local rules, trail, news = shape.rules, shape.trail, shape.news
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local tables = tables_at(shape.tables, KEYS, 5, now)
+if not tables then return {'AGAIN', now} end
+
+-- What is asked for.
+local step, asked, uses = shape.width + 2, {}, {past = trail, watched = news}
+for at = 3, #ARGV, step do
+  local words, score = {}, ARGV[at + 1]
+  for column = 2, shape.width do words[column - 1] = encode(ARGV[at + column]) end
+  if shape.decays then score = text(score - now / shape.decays) end
+  local payload = ARGV[at + shape.width + 1]
+  uses.data = uses.data or payload ~= ''
+  asked[#asked + 1] = {
+    member = ARGV[at], score = score, columns = table.concat(words),
+    payload = payload ~= '' and payload, value = tonumber(ARGV[at + 1]),
+  }
+end
+
+for _, t in ipairs(tables) do
+  local wrong = check(shape, t, uses) or closed(t, now)
+  if wrong then return wrong end
+end
+local main = tables[1]
+if trail then redis.call('XLEN', KEYS[2]) end
+local told
+if news then
+  redis.call('XLEN', KEYS[3])
+  for _, t in ipairs(tables) do
+    if t.kind == news.table then told = t end
+  end
+  told.watching, told.was = {}, {}
+  for _, one in ipairs(asked) do
+    told.watching[one.member] = redis.call('HEXISTS', KEYS[4], one.member) == 1
+  end
+end
+
+-- What is to happen, table by table, before anything is written.
+local refused, counted, low, high = {}, {}, math.huge, -math.huge
+local states, pasts, tries = {}, {}, {}
+local function state_of(t, member)
+  local own = states[t] or {}
+  states[t] = own
+  if own[member] == nil then
+    if t.length then
+      pasts[member] = pasts[member] or {}
+      local past = past_of(t, member)
+      forget_old(past, now, t.length)
+      own[member] = outcome(shape, past) or false
+    else
+      local there = standing(shape, t, member)
+      own[member] = there and {there[2], there[3]}
+    end
+  end
+  return own[member]
+end
+
+-- Why a submission is refused; nil if it is not.
+local function reason_against(one, score)
+  if get_banned(main, one.member) then return 'banned' end
+  if not rules then return nil end
+  local value = shape.decays and 2 ^ -one.value or tonumber(score) * shape.sign
+  if rules.lowest and value < rules.lowest then return 'lowest' end
+  if rules.highest and value > rules.highest then return 'highest' end
+  local old = state_of(main, one.member)
+  if rules.max_step and old and not shape.decays
+    and math.abs(value - tonumber(old[1]) * shape.sign) > rules.max_step then
+    return 'max_step'
+  end
+  local last = tries[one.member]
+  if not last then
+    local known = redis.call('HGET', KEYS[1], one.member)
+    last = known and cmsgpack.unpack(known) or {0, 0}
+    tries[one.member] = last
+  end
+  if rules.min_interval and last[2] > 0 and now - last[1] < rules.min_interval then
+    return 'min_interval'
+  end
+  if rules.max_submissions and last[2] >= rules.max_submissions then return 'max_submissions' end
+  last[1], last[2], last.changed = now, last[2] + 1, true
+end
+
+for i, one in ipairs(asked) do
+  local plans = {}
+  for _, t in ipairs(tables) do
+    local old = state_of(t, one.member)
+    local counts, score, columns = decide(shape, keep, old, one.score, one.columns)
+    if not (score and columns) then
+      return redis.error_reply('PRECISION a float64 cannot hold the new sum of ' .. one.member)
+    end
+    plans[t] = {counts, score, columns, old}
+  end
+  local first = plans[main]
+  one.reason = reason_against(one, first[1] and first[2] or one.score)
+  if one.reason then
+    refused[#refused + 1] = {one.member, one.reason}
+  else
+    for _, t in ipairs(tables) do states[t][one.member] = {plans[t][2], plans[t][3]} end
+    counted[#counted + 1] = i
+    one.plans = plans
+    if told then
+      local plan = plans[told]
+      local was, is = plan[4] and tonumber(plan[4][1]) or math.huge, tonumber(plan[2])
+      if was ~= is then
+        low, high = math.min(low, was, is), math.max(high, was, is)
+      end
+    end
+  end
+end
+
+-- From here on it is written.
+local before
+if told and low <= high then
+  low, high = low == -math.huge and '-inf' or text(low), high == math.huge and 'inf' or text(high)
+  before = seen(shape, told, news.top, low, high)
+end
+for member, last in pairs(tries) do
+  if last.changed then redis.call('HSET', KEYS[1], member, cmsgpack.pack({last[1], last[2]})) end
+end
+
+local ids, kept, reported = {}, {}, {}
+for i, one in ipairs(asked) do
+  local score, columns = one.score, one.columns
+  ids[i] = false
+  if trail then
+    ids[i] = redis.call('XADD', KEYS[2], 'MAXLEN', '~', trail.most, '*',
+      'kind', one.reason and 'refused' or 'submitted', 'member', one.member, 'keep', keep,
+      'score', score, 'columns', columns, 'reason', one.reason or '',
+      'time', string.format('%d', now))
+  end
+  if one.plans then kept[#kept + 1] = ids[i] end
+end
+
+local replies = {}
+for _, t in ipairs(tables) do
+  local rows = {}
+  if t.length then evict(shape, t, now, 1000) end
+  t.stamp = shape.stamped and math.max(now - 1, t.stamp) or t.stamp
+  for _, i in ipairs(counted) do
+    local one = asked[i]
+    local plan, member = one.plans[t], one.member
+    local old, old_rank = standing(shape, t, member), rank_now(shape, t, member)
+    local same = old and tonumber(plan[2]) == tonumber(old[2]) and plan[3] == old[3]
+    local stamp = false
+    if shape.stamped and (not same or trail or t.length) then
+      t.stamp = t.stamp + 1
+      stamp = shape.latest and 2 ^ 53 - t.stamp or t.stamp
+    end
+    if trail or t.length then
+      local past = past_of(t, member)
+      if t.length then forget_old(past, now, t.length) end
+      local submission = {one.score, one.columns, stamp, one.payload, keep, now, ids[i]}
+      remember(shape, t, past, submission)
+      keep_past(t, member, past)
+    end
+    if not same then move(shape, t, member, {plan[2], plan[3], stamp}) end
+    if plan[1] and one.payload then keep_data(t, member, one.payload) end
+    local there, rank = t.on[member], rank_now(shape, t, member)
+    rows[#rows + 1] = {
+      plan[1] and 1 or 0, there[1], there[2], rank, old and old[1], old and old[2], old_rank,
+    }
+    if t == told and not same then
+      local was = old and {old_rank, old[2]}
+      local first = reported[member] or {'changed', member, was}
+      first[4] = {rank, there[2]}
+      if not reported[member] then reported[#reported + 1] = first end
+      reported[member] = first
+      t.was[member] = first[3]
+    end
+  end
+  finish(shape, t)
+  replies[#replies + 1] = {t.kind, rows}
+end
+if before then
+  local after = seen(shape, told, news.top, low, high)
+  report(shape, told, KEYS[3], news.most, before, after, reported)
+end
+return {now, refused, kept, unpack(replies)}
