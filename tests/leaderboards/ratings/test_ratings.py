@@ -87,8 +87,8 @@ def test_a_match_says_what_it_did_to_each_player(db: Octavo[Sync]) -> None:
     assert ada.before.changed < ada.after.changed
     assert ratings.rating("ada") == ada.after
     assert ratings.rating("nobody") is None
-    entry = ratings.standings.entry("ada")
-    assert entry is not None
+    _, entry = ratings.standings.top(2)
+    assert entry == ratings.standings.entry("ada")
     assert (entry.score, entry.rank) == (ada.after.value, 2)
     assert entry.data == {
         "value": ada.after.value,
@@ -113,15 +113,24 @@ def test_places_scores_and_order_say_the_same(db: Octavo[Sync]) -> None:
     assert drawn.players["cyd"].after.value not in found
 
 
+def test_two_teams_of_500_are_rated(db: Octavo[Sync]) -> None:
+    ratings = db.ratings("x", system=OpenSkill())
+    teams = [[f"{side} {i}" for i in range(500)] for side in ("home", "away")]
+    result = ratings.match(teams)
+    assert {one.rank for one in result.players.values()} == {1, 501}
+    assert ratings.standings.count() == 1000
+    assert ratings.match(teams[::-1]).players["home 7"].previous_rank == 1
+
+
 def test_a_match_of_one_id_counts_once(db: Octavo[Sync]) -> None:
     ratings = db.ratings("x", system=Glicko2())
-    first = ratings.match(["ada", "bob"], match_id="1")
+    first = ratings.match(["ada", "bob"], match_id="{1}: ä")
     other = ratings.match(["ada", "bob"], match_id="2")
-    assert ratings.match(["ada", "bob"], match_id="1") == first
+    assert ratings.match(["ada", "bob"], match_id="{1}: ä") == first
     ratings.ban("bob")
     assert ratings.match(["ada", "bob"], match_id="2") == other, "it was counted before the ban"
-    with pytest.raises(ConfigMismatch, match="match_id='1' is of a match of ada, bob"):
-        ratings.match(["cyd", "ada"], match_id="1")
+    with pytest.raises(ConfigMismatch, match="is of a match of ada, bob"):
+        ratings.match(["cyd", "ada"], match_id="{1}: ä")
     assert ratings.rating("ada") == other.players["ada"].after
 
 
