@@ -79,6 +79,16 @@ def test_a_share_of_the_members_decides_the_tier(db: Octavo[Sync]) -> None:
     assert board.tier("m5") == TierStanding("m5", "rest", 4, 5, "gold", 4)
 
 
+def test_a_share_is_exact_where_a_float64_is_not(one: Octavo[Sync]) -> None:
+    board = one.leaderboard("x", tiers=Tiers.by_percent(gold=8.8, rest=100))
+    board.submit_many({f"m{i}": i for i in range(375)})
+    assert 375 * 8.8 / 100 > 33
+    assert board.tiers()[0].count == 33
+    standing = board.tier("m0")
+    assert standing is not None
+    assert standing.distance == 375 - 33
+
+
 def test_an_empty_board_has_empty_tiers(db: Octavo[Sync]) -> None:
     for number, tiers in enumerate((BY_SCORE, Tiers.by_rank(a=1), Tiers.by_percent(a=50))):
         board = db.leaderboard(f"x{number}", tiers=tiers)
