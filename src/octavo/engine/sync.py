@@ -36,7 +36,16 @@ from octavo.engine.fork import mind_forks
 from octavo.engine.links import ThreadLink
 from octavo.engine.retry import Attempt, Lost, ReplyError, complete, follow
 from octavo.engine.tracking import Tracker
-from octavo.engine.wire import NOTHING, ProtocolError, Push, own_reply, packed, parser
+from octavo.engine.wire import (
+    NOTHING,
+    ProtocolError,
+    Push,
+    own_reply,
+    pack,
+    packed,
+    parser,
+    words_for,
+)
 from octavo.errors import OctavoError
 
 if TYPE_CHECKING:
@@ -67,10 +76,11 @@ class Wire:
 
     Attributes:
         scripts: the SHAs of the scripts it has run.
+        timeout: how many seconds a send or a receive may take.
         used: when it was last put to use; 0 for a new one.
     """
 
-    __slots__ = ("_connection", "_kernel", "_parser", "_sock", "_timeout", "scripts", "used")
+    __slots__ = ("_connection", "_kernel", "_parser", "_sock", "scripts", "timeout", "used")
 
     def __init__(self, connection: AbstractConnection, timeout: float) -> None:
         # The engine works below redis-py's commands, on the socket it opened.
@@ -82,16 +92,16 @@ class Wire:
         self._kernel = type(self._sock).__module__ == "socket" and os.name == "posix"
         if self._kernel:
             self._sock.settimeout(None)
-        self._timeout = 0.0
+        self.timeout = 0.0
         self.limit(timeout)
         self.scripts: set[bytes] = set()
         self.used = 0.0
 
     def limit(self, timeout: float) -> None:
         """Set how many seconds a send or a receive may take."""
-        if timeout == self._timeout:
+        if timeout == self.timeout:
             return
-        self._timeout = timeout
+        self.timeout = timeout
         try:
             if self._kernel:
                 seconds, fraction = divmod(max(timeout, 0.001), 1)
@@ -294,12 +304,13 @@ class SyncEngine:
         seconds = command.seconds(self._timeout)
         deadline = time.monotonic() + seconds
         attempt: Attempt | None = None
-        endpoint: Endpoint | None = None
+        endpoint = self.topology.endpoint(command.keys, command.at)
         while True:
             try:
                 if attempt is not None:
                     self._prepare([(attempt, endpoint)], deadline)
-                endpoint = self._endpoint(command, attempt, endpoint, deadline)
+                if attempt is not None or endpoint is None:
+                    endpoint = self._endpoint(command, attempt, endpoint, deadline)
                 reply = self._exchange(endpoint, command, seconds, deadline, attempt)
                 if type(reply) is not ReplyError:
                     return reply
@@ -324,13 +335,18 @@ class SyncEngine:
         node = self._nodes.get(endpoint) or self._node(endpoint)
         wire = node.take(deadline)
         try:
-            plain = attempt is not None and attempt.plain
-            asking = attempt is not None and attempt.asked is not None
-            data, count = packed(command, wire.scripts, plain=plain, asking=asking)
+            if attempt is not None:
+                asking = attempt.asked is not None
+                data, count = packed(command, wire.scripts, plain=attempt.plain, asking=asking)
+            elif command.behind or command.tracked:
+                data, count = packed(command, wire.scripts)
+            else:
+                data, count = pack(words_for(command, wire.scripts)), 1
             wire.used = wire.used or time.monotonic()
             left = deadline - wire.used
             # What has just begun has all its time: the limit is then as it was, most often.
-            wire.limit(seconds if left > _JUST_BEGUN * seconds else left)
+            if (limit := seconds if left > _JUST_BEGUN * seconds else left) != wire.timeout:
+                wire.limit(limit)
             wire.send(data, deadline, whole=count == 1)
             reply = wire.receive(deadline)
             if count > 1:
