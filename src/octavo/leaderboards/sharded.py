@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from octavo.engine.checks import flag, millis, several, whole
 from octavo.engine.command import Async, Command, Job, M, Sync, answer, flow, operation
@@ -64,8 +64,8 @@ class ShardedLeaderboard(Job[M]):
             of its home's node.
         page_size: entries on a page.
         homes: over how many hashes the members are spread.
-        once: see `octavo.leaderboards.Leaderboard`. It is about the homes; telling the shards is
-            always repeated.
+        once: see `octavo.leaderboards.Leaderboard`. Telling the shards is repeated without it, too;
+            `previous_rank` may then be that of a moment later.
 
     Raises:
         ConfigMismatch: from any operation that asks a home or reads a run: the board was made with
@@ -152,8 +152,7 @@ class ShardedLeaderboard(Job[M]):
         """
         accepted = 0
         part: dict[bytes, float | None] = {}
-        pairs: Any = scores.items() if isinstance(scores, Mapping) else scores
-        for member, score in pairs:
+        for member, score in _pairs(scores):
             name, place = name_bytes("members", member), self._scale.place("scores", score)
             if len(part) == _CHUNK or name in part:
                 accepted += await self._index.change(self._keep, [*part.items()], _accepted)
@@ -482,6 +481,21 @@ class ShardedLeaderboard(Job[M]):
 
 def _accepted(changes: list[Change]) -> int:
     return sum(change.accepted for change in changes)
+
+
+def _pairs(
+    scores: Mapping[str, float] | Iterable[tuple[str, float]],
+) -> Iterator[tuple[str, float]]:
+    given: Any = scores
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        raise TypeError(f"scores must be pairs of member and score, not {given!r}")
+    pairs: Any = cast("Any", given).items() if isinstance(given, Mapping) else given
+    for pair in pairs:
+        try:
+            member, score = pair
+        except (TypeError, ValueError):
+            raise TypeError(f"scores must be pairs of member and score, not {pair!r}") from None
+        yield member, score
 
 
 def _mixed(entries: list[Entry], part: float) -> float | None:

@@ -121,6 +121,7 @@ class Index:
         config: what is stored with each, and must not differ.
         method: how equal scores are ranked.
         dense: whether ranks are counted, not members.
+        apply: the script that tells a shard.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class Index:
         self.dense = method == "dense"
         self._ties = ties
         self._decide = DECIDE.once if once else DECIDE
+        self.apply: Script = APPLY.once if once else APPLY
 
     def home(self, member: bytes) -> Home:
         """Return the home of a member."""
@@ -290,7 +292,7 @@ class _Wave:
         for shard in range(max(self._args, default=-1) + 1):
             if shard in self._args:
                 words = (index.config, self._method, *self._args[shard])
-                parts[shard] = APPLY(index.keys.shards[shard], words, self._read)
+                parts[shard] = index.apply(index.keys.shards[shard], words, self._read)
             elif ahead:
                 parts[shard] = index.size(shard)
 
@@ -331,9 +333,13 @@ class _Told:
 
 def together(parts: Sequence[Command[Any]], read: Callable[[Any], T]) -> Command[T]:
     """Return the Command that carries several, and reads their results."""
-    only = parts[0]
-    if len(parts) == 1 and only.then is None:
-        return replace(only, read=lambda reply: read([only.read(reply)]))
+    if len(parts) == 1 and parts[0].then is None:
+        read_one = parts[0].read
+
+        def read_only(reply: Any) -> T:
+            return read([read_one(reply)])
+
+        return replace(parts[0], read=read_only)
     return Command((), (), read, parts=tuple(parts))
 
 
