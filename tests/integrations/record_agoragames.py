@@ -6,9 +6,9 @@ It needs a redis-py that octavo cannot run with, so it has an environment and a 
     redis-server --port 6399 --save '' &
     /tmp/agora/bin/python tests/integrations/record_agoragames.py 6399
 
-That empties the server, and writes `agoragames.json` beside this file: random histories, always the
-same, each of a class and an order, which octavo must answer alike; and short ones, in each of which
-the peer does what octavo deliberately does not.
+That empties the server, and writes `agoragames.json` beside this file: the methods and their
+arguments; random histories, always the same, each of a class and an order, which octavo must answer
+alike; and short ones, in each of which the peer does what octavo deliberately does not.
 
 Histories keep clear of these differences, since some would spoil all that follows. What they have
 instead: no equal scores where percentiles are asked, no removal by range where there are data, no
@@ -18,6 +18,7 @@ everywhere: the test gives members names that sort the other way there.
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 import re
@@ -412,6 +413,15 @@ def is_options(method: str, argument: object) -> bool:
     return isinstance(argument, dict) and method != "rank_member"
 
 
+def methods(board: Any) -> dict[str, list[str]]:
+    """Return the names of the arguments of each public method."""
+    return {
+        name: [*inspect.signature(method).parameters]
+        for name, method in inspect.getmembers(board, inspect.ismethod)
+        if not name.startswith("_") and name != "pool"
+    }
+
+
 def main(port: int) -> None:
     """Ask the peer, and write the file."""
 
@@ -430,7 +440,11 @@ def main(port: int) -> None:
 
     kinds = ("Leaderboard", "CompetitionRankingLeaderboard", "TieRankingLeaderboard")
     makers = {kind: maker(kind) for kind in kinds}
-    recorded = {"alike": histories(makers), "different": differences(makers)}
+    recorded = {
+        "methods": methods(makers["Leaderboard"]("desc")),
+        "alike": histories(makers),
+        "different": differences(makers),
+    }
     FILE.write_text(json.dumps(recorded, separators=(",", ":")), encoding="utf-8")
 
 

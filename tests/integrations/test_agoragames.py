@@ -10,6 +10,7 @@ import math
 import re
 import time
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -76,6 +77,12 @@ def same(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, float) and isinstance(theirs, float):
         return math.isclose(ours, theirs, rel_tol=1e-14)
     return bool(ours == theirs)
+
+
+def test_every_method_of_the_peer_is_there_with_its_arguments(one: Octavo[Sync]) -> None:
+    board = Leaderboard(one, "x")
+    ours = {name: [*signature(getattr(board, name)).parameters] for name in RECORDED["methods"]}
+    assert ours == RECORDED["methods"]
 
 
 @pytest.mark.parametrize("number", range(len(RECORDED["alike"])))
@@ -265,3 +272,5 @@ def test_a_board_keeps_the_order_it_was_made_with(one: Octavo[Sync]) -> None:
     Leaderboard(one, "x").rank_member("ada", 1)
     with pytest.raises(ConfigMismatch):
         Leaderboard(one, "x", order="asc").rank_for("ada")
+    with pytest.raises(AttributeError):
+        Leaderboard(one, "x").order = "asc"  # type: ignore[misc]

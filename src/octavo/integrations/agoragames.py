@@ -118,11 +118,18 @@ class Leaderboard:
     ) -> None:
         self.leaderboard_name = leaderboard_name
         self.page_size = page_size if page_size >= 1 else self.DEFAULT_PAGE_SIZE
-        self.order: Order = order
+        self._order: Order = order
         self._db = db
         self._ties: Ties = ties
         self._tag = tag
+        # Making a board costs as much as a third of a call to it.
+        self._board = functools.lru_cache(functools.partial(self._board_of, db))
         self._board(leaderboard_name)  # refuses what is wrong
+
+    @property
+    def order(self) -> Order:
+        """Which scores are best; a board keeps what it was made with."""
+        return self._order
 
     # Ranking members
 
@@ -451,9 +458,6 @@ class Leaderboard:
         self._board(destination).intersect(*boards, aggregate=self._which(aggregate))
 
     # What the methods share
-
-    def _board(self, name: str) -> leaderboards.Leaderboard[Sync]:
-        return self._board_of(self._db, name)
 
     def _board_of(self, db: Octavo[F], name: str) -> leaderboards.Leaderboard[F]:
         return db.leaderboard(
