@@ -21,7 +21,7 @@ from octavo.leaderboards.rating_layout import RatingLayout, match_key
 from octavo.leaderboards.rating_records import MatchResult, Rated, Rating
 from octavo.leaderboards.rating_systems import RatingSystem, positive
 from octavo.leaderboards.scores import exact
-from octavo.leaderboards.table import Table
+from octavo.leaderboards.standings import Standings
 
 if TYPE_CHECKING:
     from octavo.engine.command import Engine
@@ -40,6 +40,7 @@ _here = Path(__file__)
 PLAYERS = Script(_here.with_name("rating_players.lua"), idempotent=True)
 CHANGE = Script(_here.with_name("rating_change.lua"))
 BAN = Script(_here.with_name("rating_ban.lua"))
+REMOVE = Script(_here.with_name("rating_remove.lua"))
 UNBAN = Script(_here.with_name("rating_unban.lua"))
 
 
@@ -95,12 +96,9 @@ class Ratings(Job[M]):
         )
 
     @property
-    def standings(self) -> Table[M]:
-        """The players, best first by the system's `ordinal`; the data of an entry is its rating.
-
-        Who is removed here is a new player at the next match.
-        """
-        return Table(self._engine, Layout.of(self._base), self._definition)
+    def standings(self) -> Standings[M]:
+        """The players, best first by the system's `ordinal`; the data of an entry is its rating."""
+        return Standings(self._engine, Layout.of(self._base), self._definition)
 
     @operation
     def match(
@@ -213,12 +211,20 @@ class Ratings(Job[M]):
         They leave the standings. From then on a match with one of them is refused, also one that
         has read their ratings already.
         """
-        return self._set_bans(BAN, players)
+        return self._each(BAN, players)
 
     @operation
     def unban(self, *players: str) -> Command[int]:
         """Lift bans; return how many there were. Players have the rating they had. O(M log N)."""
-        return self._set_bans(UNBAN, players)
+        return self._each(UNBAN, players)
+
+    @operation
+    def remove(self, *players: str) -> Command[int]:
+        """Forget players' ratings; return how many had one. O(M log N).
+
+        They are new players at their next match; who is banned stays so.
+        """
+        return self._each(REMOVE, players)
 
     @operation
     def banned(self) -> Command[list[str]]:
@@ -303,7 +309,7 @@ class Ratings(Job[M]):
         found = decode(before, Rating) if before else self._system.initial
         return Rated(player.decode(), found, decode(after, Rating), rank, previous)
 
-    def _set_bans(self, script: Script, players: Sequence[str]) -> Command[int]:
+    def _each(self, script: Script, players: Sequence[str]) -> Command[int]:
         names = dict.fromkeys(name_bytes("players", player) for player in players)
         return script(self._keys, (*self._context(), *names), int) if names else answer(0)
 

@@ -125,10 +125,13 @@ class Model:
         return 1
 
     def remove(self, player: str) -> int:
-        if player not in self.states:
-            return 0
-        del self.states[player], self.games[player]
-        return 1
+        kept = self.bans.get(player)
+        if player in self.bans:
+            self.bans[player] = None
+        state = self.states.pop(player, None) or kept
+        if state is not None:
+            del self.games[player]
+        return int(state is not None)
 
     def ordinals(self) -> list[float]:
         """Return what the players are ranked by, best first."""

@@ -28,6 +28,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "predict": call("predict", ["ada", "bob"]),
     "ban": call("ban", "ada"),
     "unban": call("unban", "ada"),
+    "remove": call("remove", "ada"),
     "banned": call("banned"),
     "clear": call("clear"),
 }
@@ -68,6 +69,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "nobody": (call("ratings_of", ["ada", None]), TypeError, "players must be a str"),
     "ban": (call("ban", "ada", 1), TypeError, "players must be a str"),
     "unban": (call("unban", ""), ValueError, "players must not be empty"),
+    "remove": (call("remove", "ada", b"x"), TypeError, "players must be a str"),
     "nothing": (call("adjust", "ada"), ValueError, "value, deviation or volatility must be given"),
     "value": (call("adjust", "ada", math.inf), ValueError, "value must be finite"),
     "deviation": (call("adjust", "ada", deviation=0), ValueError, "deviation must be more than 0"),
@@ -142,7 +144,8 @@ def test_every_operation_is_called() -> None:
 
 def test_nobody_is_answered_without_a_server(lost: Octavo[Sync]) -> None:
     ratings = lost.ratings("x", system=Elo())
-    assert (ratings.ban(), ratings.unban(), ratings.ratings_of([])) == (0, 0, {})
+    assert (ratings.ban(), ratings.unban(), ratings.remove()) == (0, 0, 0)
+    assert ratings.ratings_of([]) == {}
 
 
 @pytest.mark.parametrize("part", ["entries", "data", "bans", "scores", "match:1"])
@@ -157,7 +160,7 @@ def test_a_key_of_another_type_is_found_before_the_first_write(
         ratings = connect(server.url).ratings("x", system=Elo())
         for operation in (
             call("match", ["ada", "bob"], match_id="1"),
-            *([] if part == "match:1" else [call("ban", "ada")]),
+            *([] if part == "match:1" else [call("ban", "ada"), call("remove", "ada")]),
         ):
             with pytest.raises(WrongType):
                 operation(ratings)

@@ -97,7 +97,7 @@ def test_a_removal_in_the_middle_of_a_match_makes_a_new_player(
 ) -> None:
     there: Ratings[Any] = direct.ratings("x", system=Elo())
     there.match(["ada", "bob"])
-    before_each_change(proxy, lambda _: there.standings.remove("ada"))
+    before_each_change(proxy, lambda _: there.remove("ada"))
     found = connect(proxy.url).ratings("x", system=Elo()).match(["ada", "bob"])
     assert found.players["ada"].after.games == 1
     assert found.players["bob"].after.games == 2
@@ -177,6 +177,7 @@ def test_what_is_asked_is_one_round_trip_and_what_changes_is_two(
         "ban": (lambda: ratings.ban("ada"), 1),
         "banned": (ratings.banned, 1),
         "unban": (lambda: ratings.unban("ada"), 1),
+        "remove": (lambda: ratings.remove("ada"), 1),
         "standings": (ratings.standings.top, 1),
         "clear": (ratings.clear, 1),
     }

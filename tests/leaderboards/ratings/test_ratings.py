@@ -60,7 +60,7 @@ def test_any_run_of_operations_does_what_the_model_does(name: str, db: Octavo[Sy
             case 1 | 2:
                 assert ratings.unban(player) == model.unban(player)
             case 3:
-                assert ratings.standings.remove(player) == model.remove(player)
+                assert ratings.remove(player) == model.remove(player)
             case _:
                 teams, places = a_match(dice, name)
                 if not model.match(teams, places):
@@ -248,7 +248,7 @@ def test_bans_and_removals_leave_nothing_behind(server: Server, prefix: str) -> 
         ratings.match(["ada", "bob"])
         ratings.match(["cyd", "dot"])
         ratings.ban("ada", "cyd")
-        ratings.standings.remove("bob")
+        ratings.remove("bob")
         ratings.unban("cyd")
         contents = Contents.on(server, Layout.of(f"{prefix}:ratings:{{x}}"))
         contents.check()

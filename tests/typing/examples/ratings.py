@@ -19,7 +19,7 @@ from octavo.leaderboards import (
     Rated,
     Rating,
     Ratings,
-    Table,
+    Standings,
 )
 
 
@@ -30,9 +30,9 @@ def factories(s: Octavo[Sync], a: Octavo[Async], b: Octavo[Batch]) -> None:
 
 
 def operations(s: Ratings[Sync], a: Ratings[Async], b: Ratings[Batch]) -> None:
-    assert_type(s.standings, Table[Sync])
-    assert_type(a.standings, Table[Async])
-    assert_type(b.standings, Table[Batch])
+    assert_type(s.standings, Standings[Sync])
+    assert_type(a.standings, Standings[Async])
+    assert_type(b.standings, Standings[Batch])
 
     assert_type(s.match(["ada", "bob"]), MatchResult)
     assert_type(a.match([["ada", "bob"], "cyd"], ranks=[1, 1]), Coroutine[Any, Any, MatchResult])
@@ -63,6 +63,10 @@ def operations(s: Ratings[Sync], a: Ratings[Async], b: Ratings[Batch]) -> None:
     assert_type(s.unban("ada", "bob"), int)
     assert_type(a.unban("ada"), Coroutine[Any, Any, int])
     assert_type(b.unban(), Pending[int])
+
+    assert_type(s.remove("ada", "bob"), int)
+    assert_type(a.remove("ada"), Coroutine[Any, Any, int])
+    assert_type(b.remove(), Pending[int])
 
     assert_type(s.banned(), list[str])
     assert_type(a.banned(), Coroutine[Any, Any, list[str]])
