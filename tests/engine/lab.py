@@ -60,7 +60,7 @@ class Steps(TypedDict, total=False):
     idempotent: bool
     block: float
     within: float
-    behind: tuple[Word, ...]
+    behind: tuple[tuple[Word, ...], ...]
     local: Callable[[], Any]
     recover: Callable[[Any], Any]
     then: Callable[[Any], Command[Any] | None]

@@ -26,7 +26,7 @@ def test_a_wait_right_behind_a_write_answers_for_that_write(
     lab = lab_of(connect(sentinels.url))
     for i in range(20):
         reply, replicas = lab.send(
-            command("INCR", lab.key("n"), behind=("WAIT", "2", "2000"), block=2.0)
+            command("INCR", lab.key("n"), behind=(("WAIT", "2", "2000"),), block=2.0)
         )
         assert (reply, replicas) == (i + 1, 2)
     replicas = [node for node in sentinels.servers if node is not sentinels.primary]
@@ -38,7 +38,7 @@ def test_a_write_and_its_wait_leave_in_one_write(connect: Connect, standalone: S
         lab = lab_of(connect(proxy.url))
         lab.get("nothing")
         proxy.reset()
-        assert lab.send(command("INCR", lab.key("n"), behind=("WAIT", "0", "10"))) == [1, 0]
+        assert lab.send(command("INCR", lab.key("n"), behind=(("WAIT", "0", "10"),))) == [1, 0]
         assert proxy.round_trips == 1 + (proxy.accepted > 0)  # a connection of its own says HELLO
         assert [words[0] for words in proxy.requests][-2:] == [b"INCR", b"WAIT"]
 
@@ -46,8 +46,8 @@ def test_a_write_and_its_wait_leave_in_one_write(connect: Connect, standalone: S
 def test_a_write_that_is_refused_raises_whatever_came_behind(lab: Any) -> None:
     lab.put("text", "x")
     with pytest.raises(octavo.ServerError, match="not an integer"):
-        lab.send(command("INCR", lab.key("text"), behind=("WAIT", "0", "10")))
-    assert lab.send(command("INCR", lab.key("n"), behind=("WAIT", "0", "10"))) == [1, 0]
+        lab.send(command("INCR", lab.key("text"), behind=(("WAIT", "0", "10"),)))
+    assert lab.send(command("INCR", lab.key("n"), behind=(("WAIT", "0", "10"),))) == [1, 0]
 
 
 def test_a_write_that_may_have_arrived_without_what_comes_behind_is_not_sent_again(
@@ -55,12 +55,12 @@ def test_a_write_that_may_have_arrived_without_what_comes_behind_is_not_sent_aga
 ) -> None:
     with Relay(standalone.address) as relay:
         lab = lab_of(connect(relay.url, timeout=2.0))
-        lab.send(command("INCR", lab.key("n"), behind=("WAIT", "0", "10")))
+        lab.send(command("INCR", lab.key("n"), behind=(("WAIT", "0", "10"),)))
         relay.cut_after = len(f"*2\r\n$4\r\nINCR\r\n${len(lab.key('n'))}\r\n\r\n") + len(
             lab.key("n")
         )
         with pytest.raises(octavo.ConnectionLost) as caught:
-            lab.send(command("INCR", lab.key("n"), behind=("ECHO", "x" * 20_000_000)))
+            lab.send(command("INCR", lab.key("n"), behind=(("ECHO", "x" * 20_000_000),)))
         assert caught.value.outcome == "unknown"
         wait_until(lambda: standalone.cli("GET", lab.key("n")) == "2", "it arrived")
         assert lab.send(command("INCR", lab.key("n"))) == 3

@@ -114,7 +114,7 @@ def test_operations_of_every_kind_run_in_order(everywhere: Any) -> None:
             lab.get("{g}nothing"),
             lab.read("{g}nothing"),
             lab.put("{g}k", "v"),
-            lab.send(command("PTTL", lab.key("{g}k"), behind=(b"GET", lab.key("{g}k")))),
+            lab.send(command("PTTL", lab.key("{g}k"), behind=((b"GET", lab.key("{g}k")),))),
             lab.send(command("MGET", lab.key("{g}nothing"), lab.key("{g}k"), lab.key("{g}no"))),
             lab.send(command("ECHO", None, "keyless")),
             lab.send(answer("local")),
@@ -147,7 +147,10 @@ FAILING: dict[str, Callable[[Any, Any], Any]] = {
     "plain": lambda _, lab: lab.send(command("HGET", lab.key("{g}text"), "field")),
     "behind": lambda _, lab: lab.send(
         command(
-            "PTTL", lab.key("{g}text"), behind=(b"HGET", lab.key("{g}text"), b"f"), idempotent=True
+            "PTTL",
+            lab.key("{g}text"),
+            behind=((b"HGET", lab.key("{g}text"), b"f"),),
+            idempotent=True,
         )
     ),
     "refused": lambda _, lab: lab.send(REFUSE((lab.key("{g}n"),), (), same)),

@@ -354,7 +354,7 @@ def test_parts_of_a_transaction_that_is_refused_all_fail(client: Any, lab: Any) 
 
 def both(lab: Any, name: str) -> Command[Any]:
     key = lab.key(name)
-    return command("PTTL", key, behind=(b"GET", key), idempotent=True)
+    return command("PTTL", key, behind=((b"GET", key),), idempotent=True)
 
 
 def test_what_is_behind_gives_its_reply_too_in_one_write(
@@ -367,17 +367,22 @@ def test_what_is_behind_gives_its_reply_too_in_one_write(
     several = whole(both(lab, "{x}k"), incr(lab, "{x}n"), both(lab, "{x}k").map(tuple))
     assert send(several) == [[-1, b"v"], 1, (-1, b"v")]
     assert proxy.round_trips == 2
+    key = lab.key("{x}k")
+    three = command("GET", key, behind=((b"EXISTS", key), (b"STRLEN", key)), idempotent=True)
+    assert send(three) == [b"v", 1, 1]
+    assert send(whole(three, both(lab, "{x}k"))) == [[b"v", 1, 1], [-1, b"v"]]
+    assert proxy.round_trips == 4
 
 
 def test_an_error_behind_is_the_error_of_what_may_be_repeated_only(lab: Any, send: Send) -> None:
     lab.put("{x}text", "x")
     refused = (b"HGET", lab.key("{x}text"), b"field")
     with pytest.raises(octavo.WrongType):
-        send(command("PTTL", lab.key("{x}k"), behind=refused, idempotent=True))
-    first, error = send(command("INCR", lab.key("{x}n"), behind=refused))
+        send(command("PTTL", lab.key("{x}k"), behind=(refused,), idempotent=True))
+    first, error = send(command("INCR", lab.key("{x}n"), behind=(refused,)))
     assert (first, str(error)[:9]) == (1, "WRONGTYPE")
     with pytest.raises(octavo.WrongType):
-        send(wrong_type(lab, behind=(b"GET", lab.key("{x}k"))))
+        send(wrong_type(lab, behind=((b"GET", lab.key("{x}k")),)))
 
 
 @NOT_ATOMIC
@@ -387,7 +392,7 @@ def test_both_are_repeated_after_a_cut(lab: Any, send: Send, proxy: WireProxy) -
     assert send(both(lab, "{x}k")) == [-1, b"v"]
     proxy.script(dropping(2))  # the first reply is there, the one behind it is not
     with pytest.raises(octavo.ConnectionLost):
-        send(incr(lab, "{x}n", behind=(b"GET", lab.key("{x}n"))))
+        send(incr(lab, "{x}n", behind=((b"GET", lab.key("{x}n")),)))
     assert lab.get("{x}n") == b"1"
 
 

@@ -328,7 +328,7 @@ def test_a_connection_has_each_commands_time_in_turn(connect: Connect, proxy: Wi
     [
         [echo("a"), echo("b")],
         [hurried(whole(echo("a"), echo("b")))],
-        [hurried(command("ECHO", None, "a", behind=(b"PING",)))],
+        [hurried(command("ECHO", None, "a", behind=((b"PING",),)))],
     ],
     ids=["plain", "whole", "behind"],
 )

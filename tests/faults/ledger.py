@@ -177,7 +177,7 @@ class Load:
                 return BUMP.once((key,), (1,), int)
             case _:
                 behind = "WAIT", str(self._copies), "1000"
-                return command("INCR", key, behind=behind, block=1.0, read=self._replicated)
+                return command("INCR", key, behind=(behind,), block=1.0, read=self._replicated)
 
     def _replicated(self, replies: list[int]) -> int:
         if replies[1] < self._copies:

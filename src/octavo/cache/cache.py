@@ -409,7 +409,7 @@ class Cache(Job[M], Generic[M, V]):
         def ask(head: bytes) -> Command[Info]:
             name = value_key(head, key)
             both = tuple(
-                Command((b"PTTL", each), (each,), tuple, idempotent=True, behind=(b"GET", each))
+                Command((b"PTTL", each), (each,), tuple, idempotent=True, behind=((b"GET", each),))
                 for each in (name, refresh_key(name))
             )
             look = self._reader.look(name, recover=False)

@@ -345,7 +345,7 @@ class Filler:
                 (b"SET", lease.place, lease.data, b"NX", b"GET", b"PX", lasts),
                 (lease.place, lease.name),
                 tuple,
-                behind=(b"GETRANGE", lease.name, b"0", b"%d" % (frames.MARK - 1)),
+                behind=((b"GETRANGE", lease.name, b"0", b"%d" % (frames.MARK - 1)),),
             )
         except UNABLE as error:
             self._state.circuits.failed((lease.name,), error)

@@ -224,7 +224,7 @@ class Reader:
             (name,),
             read,
             idempotent=True,
-            behind=(b"GET", name),
+            behind=((b"GET", name),),
             tracked=() if ticket is None else (ticket,),
             then=follow,
             recover=self.bypass if recover else None,

@@ -311,7 +311,7 @@ class Guarded(Parcel):
             attempt = Attempt.of(self.name, self._check, self._deadline)
             return self.abort(attempt.error(str(held)))
         if replies:
-            counts = [2 if parcel.command.behind else 1 for parcel in self._parcels]
+            counts = [1 + len(parcel.command.behind) for parcel in self._parcels]
             return self._go_on(_deal(self._parcels, counts, replies))
         if self.attempt is not None and self.attempt.sent:
             why = "the reply was lost, and when all was sent again the guard did not hold"

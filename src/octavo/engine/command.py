@@ -83,8 +83,8 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
             the client's timeout; then it is a DeadlineExceeded. It is the caller who gives up: a
             connection that others share stays. A follow-up has its own. In a batch, the batch's
             timeout stands.
-        behind: words sent in the same write, right behind; `read` then gets both replies as a
-            list. A `WAIT` for the write before it needs `block` too.
+        behind: what is sent in the same write, right behind: the words of each; `read` then gets
+            all replies as a list. A `WAIT` for the write before it needs `block` too.
         local: an answer without I/O, or `MISSING`.
         recover: an answer instead of an error.
         then: a follow-up whose result is the result, or None when this one is. In a batch
@@ -108,7 +108,7 @@ class Command(msgspec.Struct, Generic[T], frozen=True, gc=False):
     script: Script | None = None
     block: float | None = None
     within: float | None = None
-    behind: tuple[Word, ...] = ()
+    behind: tuple[tuple[Word, ...], ...] = ()
     local: Callable[[], T] | None = None
     recover: Callable[[OctavoError], T] | None = None
     then: Callable[[T], Command[T] | None] | None = None

@@ -119,9 +119,9 @@ def guarded(check: Command[bool], commands: Sequence[Command[Any]]) -> Command[l
         plan += (number, len(step.keys), len(own))
         keys += step.keys
         words += own
-        if step.behind:
-            plan += (0, 0, len(step.behind))
-            words += step.behind
+        for more in step.behind:
+            plan += (0, 0, len(more))
+            words += more
     script = _composed(tuple(scripts[sha] for sha in numbers))
     return msgspec.structs.replace(
         script(tuple(keys), (msgspec.msgpack.encode(plan), *words), list),

@@ -77,7 +77,7 @@ def packed(
         link: what a tracked command travels on; None for any other connection.
     """
     first = pack(words_for(command, scripts, plain=plain))
-    own = (first, pack(command.behind)) if command.behind else (first,)
+    own = (first, *map(pack, command.behind))
     for ticket in command.tracked:
         ticket.link = link
     if asking:
@@ -95,8 +95,11 @@ def own_reply(command: Command[Any], replies: Sequence[Any]) -> Any:
             ticket.link = None
     if not command.behind:
         return last
-    first = replies[-2 if len(replies) == 2 else -3]
-    if type(first) is ReplyError:
-        return first
+    own = list(replies)
+    if (others := len(own) - len(command.behind) - 1) > 1:
+        own = own[1::2]  # each was told that it may be asked
+    elif others:
+        del own[-2]
     # What has been written must not be written again because of what was asked behind it.
-    return last if type(last) is ReplyError and command.idempotent else [first, last]
+    told = own if command.idempotent else own[:1]
+    return next((reply for reply in told if type(reply) is ReplyError), own)

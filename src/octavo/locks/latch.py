@@ -120,7 +120,7 @@ class Latch(Job[M]):
             self._keys,
             _seen,
             idempotent=True,
-            behind=(b"GET", opened),
+            behind=((b"GET", opened),),
             tracked=(ticket,),
         )
 

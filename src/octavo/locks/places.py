@@ -81,7 +81,7 @@ class Places:
         return msgspec.structs.replace(
             command,
             read=as_it_is,
-            behind=(b"WAIT", str(self.terms.sync), milliseconds),
+            behind=((b"WAIT", str(self.terms.sync), milliseconds),),
             block=self.terms.sync_timeout,
         )
 
