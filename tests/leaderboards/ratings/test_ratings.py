@@ -242,6 +242,24 @@ def test_an_atomic_batch_with_a_banned_player_does_nothing(server: Server, prefi
         assert db.leaderboard("points", tag="league").count() == 0
 
 
+def test_ratings_can_be_guarded(server: Server, prefix: str) -> None:
+    with octavo.connect(server.url, prefix=prefix) as db, db.lock("l", tag="g").acquire() as lease:
+        with db.batch(guard=lease) as batch:
+            ratings = batch.ratings("x", system=Elo(), tag="g")
+            first = ratings.match(["ada", "bob"])
+            second = ratings.match(["ada", "bob"], match_id="1")
+            ratings.adjust("cyd", 1900)
+            ratings.ban("dot")
+        assert first.result().players["ada"].after == second.result().players["ada"].before
+        with db.batch(guard=lease) as batch:
+            ratings = batch.ratings("x", system=Elo(), tag="g")
+            again = ratings.match(["ada", "bob"], match_id="1")
+            found, banned, removed = ratings.rating("cyd"), ratings.banned(), ratings.remove("cyd")
+        assert again.result() == second.result()
+        assert found.result() is not None
+        assert (banned.result(), removed.result()) == (["dot"], 1)
+
+
 def test_bans_and_removals_leave_nothing_behind(server: Server, prefix: str) -> None:
     with octavo.connect(server.url, prefix=prefix) as db:
         ratings = db.ratings("x", system=Elo())
