@@ -5,9 +5,9 @@
 -- KEYS[4] watching: {base}:watching (hash)
 -- KEYS[5..] tables: {base}:... (eight keys each)
 -- ARGV[1] board: what is constant about the board and the tables that are offered, as msgpack
--- ARGV[2] change: remove|ban|unban|annotate|watch|unwatch|undo|trim
--- ARGV[3..] what: members | members | members | member, data or "" | members | members | audit id |
---   how many entries stay
+-- ARGV[2] change: remove|ban|shadow_ban|unban|watch|unwatch|annotate|undo|trim|remove_scores
+-- ARGV[3..] what: members, of the first six | member, data or "" | audit id | how many entries stay
+--   | the best score, the worst score
 -- returns how many were changed, or {AGAIN, the time of which a table is missing}
 -- @include board.lua
 -- @include places.lua
@@ -47,8 +47,8 @@ if trail then redis.call('XLEN', KEYS[2]) end
 redis.call('XLEN', KEYS[3])
 redis.call('HLEN', KEYS[4])
 
-if change == 'trim' then
-  members, tables = members_behind(shape, main, ARGV[3]), {main}
+if change == 'trim' or change == 'remove_scores' then
+  members, tables = members_of(shape, main, change == 'trim', ARGV[3], ARGV[4]), {main}
   if told ~= main then told = nil end
 elseif change == 'watch' then
   local added = 0
@@ -61,13 +61,14 @@ elseif change == 'watch' then
 end
 
 -- From here on it is written.
-local before, watched
+local before, watched, stood
 if told then
-  told.watching, told.was = {}, {}
+  told.watching, told.was, stood = {}, {}, {}
   local low = math.huge
   for _, member in ipairs(members) do
     local there = standing(shape, told, member)
     told.watching[member] = redis.call('HEXISTS', KEYS[4], member) == 1
+    stood[member] = there and {rank_now(shape, told, member), there[2], there[1]}
     if there then low = math.min(low, tonumber(there[2])) end
   end
   -- Whoever comes back may come in anywhere.
@@ -76,26 +77,6 @@ if told then
     watched = low == -math.huge and '-inf' or text(low)
     before = seen(shape, told, news.top, watched, '+inf')
   end
-end
-
--- Takes a member off a table, and returns the state it had, or false.
-local function take_off(t, member)
-  local there = standing(shape, t, member)
-  if not there then return false end
-  local stamp = false
-  if shape.stamped then
-    stamp = struct.unpack('>I7', string.sub(there[1], shape.columns + 1, shape.prefix))
-  end
-  local state = {there[2], there[3], stamp, get_data(t, member)}
-  move(shape, t, member, nil)
-  drop_data(t, member)
-  return state
-end
-
-local function put_on(t, member, state)
-  if not state then return end
-  move(shape, t, member, state)
-  if state[4] then keep_data(t, member, state[4]) end
 end
 
 -- Takes a submission out of what a member did, and returns what is left and what was taken.
@@ -110,32 +91,40 @@ end
 
 local changes = {}
 function changes.remove(t, member)
-  local was = take_off(t, member)
+  local was = take_off(shape, t, member)
   drop_past(t, member)
+  local banned = t.banned_before[member]
+  if banned then keep_banned(t, member, false, banned[2]) end
   return was and true
 end
-changes.trim = changes.remove
+changes.trim, changes.remove_scores = changes.remove, changes.remove
 
 function changes.ban(t, member)
-  if t.banned_before[member] then return false end
-  local was = take_off(t, member)
+  local banned, shadow = t.banned_before[member], ARGV[2] == 'shadow_ban'
+  if banned then
+    keep_banned(t, member, banned[1], shadow)
+    return t == main and banned[2] ~= shadow
+  end
+  local was = take_off(shape, t, member)
   drop_due(t, member)
-  keep_banned(t, member, was)
+  keep_banned(t, member, was, shadow)
   return t == main
 end
+
+changes.shadow_ban = changes.ban
 
 function changes.unban(t, member)
   local was = t.banned_before[member]
   if not was then return false end
   drop_banned(t, member)
-  local state = cmsgpack.unpack(was)
+  local state = was[1]
   if t.length then
     local past = past_of(t, member)
     forget_old(past, now, t.length)
     state = outcome(shape, past)
     if state then keep_past(t, member, past) else drop_past(t, member) end
   end
-  put_on(t, member, state)
+  put_on(shape, t, member, state)
   return t == main
 end
 
@@ -167,7 +156,7 @@ function changes.undo(t, member)
   if not gone then return false end
   if past[1] or past[2][1] then keep_past(t, member, past) else drop_past(t, member) end
   if t.banned_before[member] then
-    keep_banned(t, member, state or false)
+    keep_banned(t, member, state, t.banned_before[member][2])
     return true
   end
   local data = get_data(t, member)
@@ -185,7 +174,7 @@ for _, t in ipairs(tables) do
   if t.length then evict(shape, t, now, 1000) end
   t.banned_before = {}
   for _, member in ipairs(members) do
-    t.banned_before[member] = t.bans == '1' and get_banned(t, member)
+    t.banned_before[member] = get_banned(t, member)
   end
 end
 for _, member in ipairs(members) do
@@ -197,7 +186,7 @@ for _, member in ipairs(members) do
   end
 end
 for _, t in ipairs(tables) do
-  if change == 'ban' or change == 'unban' then t.bans = any_banned(t) and '1' or '0' end
+  if change == 'unban' then t.bans = any_banned(t) and '1' or '0' end
   finish(shape, t)
 end
 if change == 'undo' and changed == 1 then
@@ -219,9 +208,11 @@ if before then
   local after, reported = seen(shape, told, news.top, watched, '+inf'), {}
   for _, member in ipairs(names) do
     local there = standing(shape, told, member)
-    local is = there and {rank_now(shape, told, member), there[2]}
-    local one = {there and 'changed' or 'removed', member, before[member], is}
-    reported[#reported + 1], reported[member] = one, one
+    local is, was = there and {rank_now(shape, told, member), there[2], there[1]}, stood[member]
+    if (was and was[3]) ~= (is and is[3]) or (is and tonumber(was[2]) ~= tonumber(is[2])) then
+      local one = {is and 'changed' or 'removed', member, was, is}
+      reported[#reported + 1], reported[member] = one, one
+    end
   end
   report(shape, told, KEYS[3], news.most, before, after, reported)
 end

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
 from msgspec.structs import replace
 
-from octavo.engine.checks import Seconds, several, whole
+from octavo.engine.calendars import Unit
+from octavo.engine.checks import Seconds, flag, several, whole
 from octavo.engine.command import Command, M, answer, operation
 from octavo.engine.keys import name_bytes, name_part
 from octavo.engine.script import Script
-from octavo.leaderboards.definition import Definition, Keep, Ties, counted, instance
+from octavo.leaderboards.definition import Definition, Keep, Ties, counted, instance, option
 from octavo.leaderboards.layout import Layout, seasons_key, submitted_key, table_keys
 from octavo.leaderboards.live import EventStream, changes, id_bytes, time_of
 from octavo.leaderboards.periods import Period, Window
@@ -38,7 +39,6 @@ from octavo.leaderboards.views import PeriodStandings, WindowStandings
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from octavo.engine.calendars import Unit
     from octavo.engine.command import Engine
     from octavo.engine.script import Argument
     from octavo.leaderboards.ranking import RankMethod
@@ -247,6 +247,14 @@ class Leaderboard(Table[M]):
         return self._alter_members("remove", members)
 
     @operation
+    def remove_between_scores(self, low: float, high: float) -> Command[int]:
+        """Take off who scores from `low` to `high` of all time; return how many. O(M log N)."""
+        bounds = self._bounds(low, high)
+        if not self._tables.whole:
+            return self._removed_between(bounds)
+        return self._alter("remove_scores", bounds, int)
+
+    @operation
     def trim(self, keep: int) -> Command[int]:
         """Keep the best `keep` entries of all time; return how many were taken off. O(M log N)."""
         if not self._tables.whole:
@@ -261,6 +269,14 @@ class Leaderboard(Table[M]):
         """
         keys = self._tables.keys()
         return Command((b"UNLINK", *keys), keys, bool)
+
+    def _merged(self, *args: Any, **options: Any) -> Command[int]:
+        if self._tables.kinds or self._audit or self._events or self._is_season:
+            raise ValueError(
+                "a board with periods, an audit trail or events, and a season, change by what is "
+                "submitted: merge into a board of its own"
+            )
+        return super()._merged(*args, **options)
 
     # Periods, windows and seasons
 
@@ -330,13 +346,18 @@ class Leaderboard(Table[M]):
     # Trust
 
     @operation
-    def ban(self, *members: str) -> Command[int]:
+    def ban(self, *members: str, shadow: bool = False) -> Command[int]:
         """Take members off the board until `unban`, and refuse what they submit. O(M log N).
 
         They leave the tables of all time, of the present periods and of the windows, with what
-        they had. Returns how many were not banned before.
+        they had. Returns how many were not banned so before.
+
+        Args:
+            members: who.
+            shadow: do not let them know: what they submit is answered as if it counted, with the
+                rank it would have, but nobody sees it.
         """
-        return self._alter_members("ban", members)
+        return self._alter_members("shadow_ban" if flag("shadow", shadow) else "ban", members)
 
     @operation
     def unban(self, *members: str) -> Command[int]:
@@ -438,7 +459,7 @@ class Leaderboard(Table[M]):
             return tables.run(
                 SUBMIT_ALL,
                 (keep, *given),
-                lambda reply: read(of_all_tables(own, tables, reply)),
+                lambda reply: read(of_all_tables(own, tables, reply, fresh=key is None)),
                 once=self._once(key),
             )
 
@@ -465,7 +486,8 @@ class Leaderboard(Table[M]):
     def _alter_members(self, change: str, members: tuple[str, ...]) -> Command[int]:
         if not members:
             return answer(0)
-        return self._alter(change, [name_bytes("members", member) for member in members], int)
+        names = dict.fromkeys(name_bytes("members", member) for member in members)
+        return self._alter(change, [*names], int)
 
     def _watching(self, change: str, members: tuple[str, ...]) -> Command[int]:
         if self._events is None:
@@ -508,7 +530,7 @@ def _periods(
     some = [given] if isinstance(given, str | Period | Window) else several("periods", given)
     kinds: list[Period | Window] = []
     for one in some:
-        kind = Period(one) if isinstance(one, str) else one
+        kind = Period(option("periods", one, get_args(Unit))) if isinstance(one, str) else one
         if not isinstance(kind, Period | Window):
             raise TypeError(f"periods must be units, Periods or Windows, not {kind!r}")
         kinds.append(kind)

@@ -54,6 +54,11 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     id: str | None = None
     periods: dict[str, Submission] = {}
 
+    @property
+    def climbed(self) -> float:
+        """How many ranks the member has gained; 0 for a new one."""
+        return 0 if self.previous_rank is None else self.previous_rank - self.rank
+
 
 class Page(msgspec.Struct, frozen=True):
     """A run of entries, and where the next one begins.

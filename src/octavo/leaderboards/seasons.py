@@ -58,8 +58,24 @@ class Season(Leaderboard[M], Counted[M]):
         """
         return self._season("close", "-", "-")
 
-    def _season(self, change: str, opens: str, closes: str) -> Command[bool]:
+    @operation
+    def clear(self) -> Command[bool]:
+        """Delete the season, open or closed; return whether there was one. O(1)."""
+        base, name = self._named()
+        keys = self._tables.keys()
+        return Command(
+            (b"UNLINK", *keys),
+            keys,
+            lambda replies: bool(replies[0]),
+            behind=((b"HDEL", seasons_key(base), name),),
+        )
+
+    def _named(self) -> tuple[str, str]:
         base, _, name = self._tables.base.rpartition(":season:")
+        return base, name
+
+    def _season(self, change: str, opens: str, closes: str) -> Command[bool]:
+        base, name = self._named()
         script = SEASON.once if self._definition.once else SEASON
         keys = (self._keys.entries, seasons_key(base))
         return script(keys, (self._definition.config, change, name, opens, closes), bool)

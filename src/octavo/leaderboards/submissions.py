@@ -12,7 +12,7 @@ from octavo.engine.keys import name_bytes
 from octavo.errors import SubmissionRefused
 from octavo.leaderboards.records import Submission
 from octavo.leaderboards.standings import rank_of
-from octavo.leaderboards.tables import ALL_TIME
+from octavo.leaderboards.tables import ALL_TIME, told_to_ask_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -60,14 +60,25 @@ def of_one_table(definition: Definition, rows: list[list[Any]]) -> list[Submissi
     return [_submission(definition, definition.scale, row) for row in rows]
 
 
-def of_all_tables(definition: Definition, tables: Tables, reply: list[Any]) -> list[Submission]:
+def of_all_tables(
+    definition: Definition, tables: Tables, reply: list[Any], *, fresh: bool
+) -> list[Submission]:
     """Read the reply of a submission to all tables of a board.
+
+    Args:
+        definition: of the board.
+        tables: of the board.
+        reply: of the script.
+        fresh: whether it is surely not one that was kept for a while.
 
     Raises:
         SubmissionRefused: some were refused.
     """
+    if told_to_ask_again(reply):
+        raise _refused(reply[2], [])
     now, refused, ids, *replies = reply
-    tables.clock.learn(now)
+    if fresh:
+        tables.clock.learn(now)
     scale = definition.scale.at(now)
     found = {
         number: [_submission(definition, scale, row) for row in rows] for number, rows in replies
@@ -83,10 +94,14 @@ def of_all_tables(definition: Definition, tables: Tables, reply: list[Any]) -> l
         for i, one in enumerate(main)
     ]
     if refused:
-        refusals = [(member.decode(), reason.decode()) for member, reason in refused]
-        what = ", ".join(f"{member} ({reason})" for member, reason in refusals)
-        raise SubmissionRefused(f"refused: {what}", refusals=refusals, submissions=results)
+        raise _refused(refused, results)
     return results
+
+
+def _refused(reply: list[list[bytes]], submissions: list[Submission]) -> SubmissionRefused:
+    refusals = [(member.decode(), reason.decode()) for member, reason in reply]
+    what = ", ".join(f"{member} ({reason})" for member, reason in refusals)
+    return SubmissionRefused(f"refused: {what}", refusals=refusals, submissions=submissions)
 
 
 def _submission(definition: Definition, scale: Scale, row: list[Any]) -> Submission:

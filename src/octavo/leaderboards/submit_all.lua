@@ -7,7 +7,8 @@
 -- ARGV[1] board: what is constant about the board and the tables that are offered, as msgpack
 -- ARGV[2] keep: best|last|sum|first
 -- ARGV[3..] for each submission: member, its scores (lower is better), data or ""
--- returns {AGAIN, time in microseconds} where no table offered is of that time, or {time,
+-- returns {AGAIN, time in microseconds} where no table offered is of that time, {AGAIN, time,
+--   refused} where all are, or {time,
 --   {{member, reason}, ...} of those refused, {audit id or false, ...} of the others,
 --   {kind, {what submit.lua returns, ...}} for each table}
 -- @include board.lua
@@ -40,8 +41,16 @@ end
 for _, t in ipairs(tables) do
   local wrong = check(shape, t, uses) or closed(t, now)
   if wrong then return wrong end
+  uses.banned = uses.banned or t.bans == '1'
 end
 local main = tables[1]
+if main.bans == '1' then
+  -- Whoever is not to know of a ban is let in for as long as the script runs.
+  for _, one in ipairs(asked) do
+    local banned = get_banned(main, one.member)
+    one.banned, one.shadow = banned and not banned[2], banned and banned[2]
+  end
+end
 if trail then redis.call('XLEN', KEYS[2]) end
 local told
 if news then
@@ -62,7 +71,9 @@ local function state_of(t, member)
   local own = states[t] or {}
   states[t] = own
   if own[member] == nil then
-    if t.length then
+    if main.bans == '1' and not t.length and get_banned(t, member) then
+      own[member] = get_banned(t, member)[1]
+    elseif t.length then
       pasts[member] = pasts[member] or {}
       local past = past_of(t, member)
       forget_old(past, now, t.length)
@@ -77,7 +88,7 @@ end
 
 -- Why a submission is refused; nil if it is not.
 local function reason_against(one, score)
-  if get_banned(main, one.member) then return 'banned' end
+  if one.banned then return 'banned' end
   if not rules then return nil end
   local value = shape.decays and 2 ^ -one.value or tonumber(score) * shape.sign
   if rules.lowest and value < rules.lowest then return 'lowest' end
@@ -118,7 +129,7 @@ for i, one in ipairs(asked) do
     for _, t in ipairs(tables) do states[t][one.member] = {plans[t][2], plans[t][3]} end
     counted[#counted + 1] = i
     one.plans = plans
-    if told then
+    if told and not one.shadow then
       local plan = plans[told]
       local was, is = plan[4] and tonumber(plan[4][1]) or math.huge, tonumber(plan[2])
       if was ~= is then
@@ -159,6 +170,7 @@ for _, t in ipairs(tables) do
   for _, i in ipairs(counted) do
     local one = asked[i]
     local plan, member = one.plans[t], one.member
+    if one.shadow then put_on(shape, t, member, (get_banned(t, member) or {})[1]) end
     local old, old_rank = standing(shape, t, member), rank_now(shape, t, member)
     local same = old and tonumber(plan[2]) == tonumber(old[2]) and plan[3] == old[3]
     local stamp = false
@@ -168,6 +180,9 @@ for _, t in ipairs(tables) do
     end
     if trail or t.length then
       local past = past_of(t, member)
+      if old and not t.length and not (past[1] or past[2][1]) then
+        past[1] = state_now(shape, t, member)
+      end
       if t.length then forget_old(past, now, t.length) end
       local submission = {one.score, one.columns, stamp, one.payload, keep, now, ids[i]}
       remember(shape, t, past, submission)
@@ -179,7 +194,10 @@ for _, t in ipairs(tables) do
     rows[#rows + 1] = {
       plan[1] and 1 or 0, there[1], there[2], rank, old and old[1], old and old[2], old_rank,
     }
-    if t == told and not same then
+    if one.shadow then
+      drop_due(t, member)
+      keep_banned(t, member, take_off(shape, t, member), true)
+    elseif t == told and not same then
       local was = old and {old_rank, old[2]}
       local first = reported[member] or {'changed', member, was}
       first[4] = {rank, there[2]}
@@ -195,4 +213,5 @@ if before then
   local after = seen(shape, told, news.top, low, high)
   report(shape, told, KEYS[3], news.most, before, after, reported)
 end
+if #counted == 0 then return {'AGAIN', now, refused} end
 return {now, refused, kept, unpack(replies)}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from msgspec.structs import replace
+
 from octavo.engine.command import Command, M, answer, operation
 from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import counted
-from octavo.leaderboards.merging import Aggregate, check_slots, expiry, merged, tables_of
+from octavo.leaderboards.merging import Aggregate, check_slots, expiry, merged, sources_of
 from octavo.leaderboards.standings import Standings
+from octavo.leaderboards.tables import Clock, Late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from octavo.engine.script import Argument
 
 T = TypeVar("T")
+
+_TRIES = 5
 
 _here = Path(__file__)
 REMOVE = Script(_here.with_name("remove.lua"))
@@ -49,8 +54,11 @@ class Table(Standings[M]):
 
         Both bounds are included and may be infinite. Of several columns the first counts.
         """
+        return self._removed_between(self._bounds(low, high))
+
+    def _removed_between(self, bounds: tuple[float, float]) -> Command[int]:
         _, prefix, _ = self._ranking()
-        return self._change(REMOVE_SCORES, (prefix, *self._bounds(low, high)), int)
+        return self._change(REMOVE_SCORES, (prefix, *bounds), int)
 
     @operation
     def trim(self, keep: int) -> Command[int]:
@@ -87,7 +95,8 @@ class Table(Standings[M]):
 
         The others are tables of the same `order` and `ties`, in the same cluster slot: periods of
         one board, or boards made with the same `tag=`. This table is replaced, its data too; it
-        stays in the result if it is among the others. The server does nothing else meanwhile.
+        stays in the result if it is among the others. Who is banned here is left out. The server
+        does nothing else meanwhile. Rolling windows among the others cost a round trip more.
 
         Args:
             others: what to merge.
@@ -100,7 +109,7 @@ class Table(Standings[M]):
         Raises:
             PrecisionLost: a float64 cannot hold a new score; nothing was changed.
         """
-        return self._merged(others, "any", aggregate, weights)
+        return self._merged(others, "any", (aggregate, weights))
 
     @operation
     def intersect(
@@ -110,18 +119,35 @@ class Table(Standings[M]):
         weights: Sequence[float] | None = None,
     ) -> Command[int]:
         """Replace the table by those who are on all of the others; as `merge`. O(M log N)."""
-        return self._merged(others, "all", aggregate, weights)
+        return self._merged(others, "all", (aggregate, weights))
 
     def _merged(
         self,
         others: tuple[Standings[Any], ...],
         of: Literal["any", "all"],
-        aggregate: Aggregate,
-        weights: Sequence[float] | None,
+        how: tuple[Aggregate, Sequence[float] | None],
+        *,
+        tries: int = _TRIES,
     ) -> Command[int]:
-        sources = tables_of("others", others)
+        sources = sources_of("others", others)
         check_slots(self._keys, sources)
-        return merged(self._definition, (self._keys, *sources), of, aggregate, weights)
+        command = merged(self._definition, self._keys, sources, of, how, timed=tries > 0)
+
+        def again(value: Any) -> Command[int] | None:
+            if not isinstance(value, Late):
+                return None
+            self._common.shared("leaderboards.clock", Clock).learn(value.at)
+            return self._merged(others, of, how, tries=tries - 1)
+
+        command = replace(command, then=again)
+        evictions = tuple(source.eviction for source in sources if source.eviction is not None)
+        if not evictions:
+            return command
+
+        def evicted(more: Any) -> Command[int]:
+            return self._merged(others, of, how) if more else command
+
+        return Command((), (), any, parts=evictions, then=evicted)
 
     def _change(
         self, script: Script, args: Sequence[Argument], read: Callable[[Any], T]

@@ -48,6 +48,8 @@ local function outcome(shape, past)
   local state = past[1] or nil
   for _, one in ipairs(past[2]) do
     local counts, score, columns = decide(shape, one[5], state, one[1], one[2])
+    -- A sum that only another order of the same numbers could hold stays what it was.
+    if not (score and columns) then score, columns = state[1], state[2] end
     local same = state and tonumber(score) == tonumber(state[1]) and columns == state[2]
     local payload = counts and one[4] or (state and state[4])
     state = {score, columns, same and state[3] or one[3], payload or false}
@@ -77,9 +79,11 @@ local function get_data(t, member) return redis.call('HGET', t.data, member) end
 local function keep_data(t, member, payload) redis.call('HSET', t.data, member, payload) end
 local function drop_data(t, member) redis.call('HDEL', t.data, member) end
 
--- What a banned member would stand for, packed; false for who is not banned.
+-- What a banned member would stand for, {state or false, whether it is not to know of the ban};
+-- false for who is not banned.
 local function get_banned(t, member)
-  return t.bans == '1' and redis.call('HGET', t.banned, member)
+  local packed = t.bans == '1' and redis.call('HGET', t.banned, member)
+  return packed and cmsgpack.unpack(packed)
 end
 
 local function drop_due(t, member) redis.call('ZREM', t.due, member) end
@@ -87,17 +91,19 @@ local function drop_past(t, member)
   redis.call('HDEL', t.past, member)
   drop_due(t, member)
 end
-local function keep_banned(t, member, state)
-  redis.call('HSET', t.banned, member, cmsgpack.pack(state))
+local function keep_banned(t, member, state, shadow)
+  t.bans = '1'
+  redis.call('HSET', t.banned, member, cmsgpack.pack({state or false, shadow}))
 end
 local function drop_banned(t, member) redis.call('HDEL', t.banned, member) end
 local function any_banned(t) return redis.call('EXISTS', t.banned) == 1 end
 local function watch(t, there) redis.call('ZADD', t.watched, there[2], there[1]) end
 local function unwatch(t, there) redis.call('ZREM', t.watched, there[1]) end
 
--- The members from a place on, counted from 0.
-local function members_behind(shape, t, place)
-  local members = redis.call('ZRANGE', t.scores, place, -1)
+-- The members from a place on, counted from 0, or those from one score to another.
+local function members_of(shape, t, by_place, from, to)
+  local members = by_place and redis.call('ZRANGE', t.scores, from, -1)
+    or redis.call('ZRANGEBYSCORE', t.scores, from, to)
   for i, found in ipairs(members) do members[i] = string.sub(found, shape.prefix + 1) end
   return members
 end
@@ -149,13 +155,15 @@ local function check(shape, t, uses)
   t.fresh = {}
   if redis.call('ZCARD', t.scores) == 0 then t.fresh = {t.scores, t.entries} end
   if uses.data and redis.call('HLEN', t.data) == 0 then table.insert(t.fresh, t.data) end
-  if uses.banned and redis.call('HLEN', t.banned) == 0 then table.insert(t.fresh, t.banned) end
+  if (uses.banned or t.bans == '1') and redis.call('HLEN', t.banned) == 0 then table.insert(t.fresh, t.banned) end
   if shape.dense and redis.call('ZCARD', t.ties) == 0 then table.insert(t.fresh, t.ties) end
   if (uses.past or t.length) and redis.call('HLEN', t.past) == 0 then
     table.insert(t.fresh, t.past)
   end
   if t.length then redis.call('ZCARD', t.due) end
-  if uses.watched then redis.call('ZCARD', t.watched) end
+  if uses.watched and redis.call('ZCARD', t.watched) == 0 then
+    table.insert(t.fresh, t.watched)
+  end
 end
 
 -- A table is closed to changes before it opens, and from when it closes.
@@ -195,6 +203,32 @@ local function move(shape, t, member, state)
     if old then drop_empty_tie(t.scores, t.ties, old[2], old[3]) end
   end
   t.on[member] = new
+end
+
+-- The state of a member that stands on a table, or false.
+local function state_now(shape, t, member)
+  local there = standing(shape, t, member)
+  if not there then return false end
+  local stamp = false
+  if shape.stamped then
+    stamp = struct.unpack('>I7', string.sub(there[1], shape.columns + 1, shape.prefix))
+  end
+  return {there[2], there[3], stamp, get_data(t, member)}
+end
+
+-- Takes a member off a table, and returns the state it had, or false.
+local function take_off(shape, t, member)
+  local state = state_now(shape, t, member)
+  if not state then return false end
+  move(shape, t, member, nil)
+  drop_data(t, member)
+  return state
+end
+
+local function put_on(shape, t, member, state)
+  if not state then return end
+  move(shape, t, member, state)
+  if state[4] then keep_data(t, member, state[4]) end
 end
 
 local function rank_now(shape, t, member)

@@ -150,11 +150,13 @@ class Tables:
         offer = self._offered(at)
 
         def read_or_late(reply: Any) -> T | Late:
-            return Late(reply[1]) if told_to_ask_again(reply) and tries else read(reply)
+            late = told_to_ask_again(reply) and len(reply) == 2
+            return Late(reply[1]) if late and tries else read(reply)
 
         def again(value: Any) -> Command[T] | None:
             if not isinstance(value, Late):
                 return None
+            self._offer = None
             if at is None:
                 self.clock.learn(value.at)
             wanted = None if at is None else value.at
