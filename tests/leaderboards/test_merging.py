@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import time
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 import octavo
-from octavo import ConfigMismatch, PrecisionLost
-from octavo.leaderboards import Entry
+from octavo import ConfigMismatch, PrecisionLost, SubmissionRefused
+from octavo.leaderboards import Entry, Events, Window
 from octavo.leaderboards.layout import Layout
 from octavo.testing.waiting import wait_until
 from tests.leaderboards.inside import Contents, raw
@@ -389,3 +390,88 @@ def test_a_time_that_is_none_is_refused_by_name(at: Any) -> None:
     board = octavo.connect("redis://127.0.0.1:1").leaderboard("x")
     with pytest.raises(ValueError, match="at must"):
         board.expire(at)
+
+
+def test_who_is_banned_stays_off_and_may_come_back(db: Octavo[Sync]) -> None:
+    for ties in ("earliest", "member"):
+        board, other = boards(db, "ab" if ties == "member" else "xy", ties=ties)
+        board.submit("eve", 1)
+        board.ban("eve")
+        other.submit_many({"ada": 2, "eve": 9})
+        assert board.merge(other, aggregate="best") == 1
+        assert board.banned() == ["eve"]
+        with pytest.raises(SubmissionRefused):
+            board.submit("eve", 5)
+        board.unban("eve")
+        assert [(entry.member, entry.score) for entry in board] == [("ada", 2), ("eve", 1)]
+
+
+def test_periods_and_windows_of_a_board_are_merged(db: Octavo[Sync]) -> None:
+    day = timedelta(days=1)
+    source = db.leaderboard("a", tag=TAG, keep="sum", periods=["year", Window(day)])
+    result = db.leaderboard("b", tag=TAG)
+    source.submit("ada", 3)
+    source.submit("bob", 2)
+    assert result.merge(source.period("year"), source.window(day), source) == 2
+    assert [(entry.member, entry.score) for entry in result] == [("ada", 9), ("bob", 6)]
+    assert result.intersect(source.period("year"), source.period("year", ago=1)) == 0
+
+
+def test_the_servers_clock_says_which_period_is_merged(one: Octavo[Sync]) -> None:
+    source, result = one.leaderboard("a", tag=TAG, periods=["hour"]), boards(one, "b")[0]
+    source.submit("ada", 3)
+    clock = source._tables.clock  # pyright: ignore[reportPrivateUsage]
+    clock.learn(clock.now() + 30 * 86_400_000_000)  # what the client believes is a month off
+    assert result.merge(source.period("hour")) == 1
+    assert result.merge(source.period("hour"), aggregate="best") == 1
+
+
+def test_what_is_over_is_not_merged_from_a_window(one: Octavo[Sync]) -> None:
+    source = one.leaderboard("a", tag=TAG, periods=[Window(0.5, step=0.1)])
+    result = one.leaderboard("b", tag=TAG)
+    source.submit_many({f"m{i}": i for i in range(2500)})
+    assert result.merge(source.window(0.5)) <= 2500
+    wait_until(lambda: source.window(0.5).count() == 0, "the window is empty")
+    source.submit_many({f"m{i}": i for i in range(2500)})
+    over = time.monotonic() + 1
+    wait_until(lambda: time.monotonic() > over, "it is over")
+    assert result.merge(source.window(0.5)) == 0
+
+
+def test_scores_that_decay_are_summed_as_they_are_now(db: Octavo[Sync]) -> None:
+    first, second, result = boards(db, "abc", half_life=timedelta(days=1000))
+    first.submit_many({"ada": 3, "bob": 1})
+    second.submit("ada", 5)
+    result.merge(first, second, weights=[2, 1])
+    assert [(e.member, round(e.score, 3)) for e in result] == [("ada", 11), ("bob", 2)]
+    result.merge(first, second, aggregate="best")
+    assert [(e.member, round(e.score, 3)) for e in result] == [("ada", 5), ("bob", 1)]
+    with pytest.raises(ValueError, match="weights"):
+        result.merge(first, weights=[0])
+
+
+def test_a_merge_leaves_the_time_at_which_a_board_expires(
+    one: Octavo[Sync], prefix: str, servers: Servers
+) -> None:
+    for ties in ("earliest", "member"):
+        board, other = boards(one, "ab" if ties == "member" else "xy", ties=ties)
+        board.submit("eve", 1, data="here")
+        board.expire(1000)
+        other.submit("ada", 2)
+        board.merge(other, aggregate="best")
+        with raw(servers.get("embedded").node_of("")) as client:
+            there = [key for key in layout(prefix, board_name(board)) if client.exists(key)]
+            assert len(there) == 2
+            assert all(0 < client.ttl(key) <= 1000 for key in there)
+
+
+def board_name(board: Leaderboard[Sync]) -> str:
+    return board._keys.scores.decode().rpartition(":")[0][-1]  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize("options", [{"periods": ["day"]}, {"audit": 10}, {"events": Events()}])
+def test_what_changes_by_submissions_alone_is_not_replaced(options: Any) -> None:
+    board = octavo.connect("redis://127.0.0.1:1").leaderboard("x", **options)
+    for one in (board, board.season("spring")):
+        with pytest.raises(ValueError, match="board of its own"):
+            one.merge(board)

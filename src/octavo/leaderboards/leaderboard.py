@@ -278,6 +278,14 @@ class Leaderboard(Table[M]):
             )
         return super()._merged(*args, **options)
 
+    def _merged(self, *args: Any, **options: Any) -> Command[int]:
+        if self._tables.kinds or self._audit or self._events or self._is_season:
+            raise ValueError(
+                "a board with periods, an audit trail or events, and a season, change by what is "
+                "submitted: merge into a board of its own"
+            )
+        return super()._merged(*args, **options)
+
     # Periods, windows and seasons
 
     @overload

@@ -3,46 +3,69 @@
 -- KEYS[2] entries: {base}:entries (hash)
 -- KEYS[3] ties: {base}:ties (sorted set)
 -- KEYS[4] data: {base}:data (hash)
--- KEYS[5..] sources: {base}:scores|{base}:entries|{base}:data (sorted set or hash)
+-- KEYS[5] past: {base}:past (hash)
+-- KEYS[6] due: {base}:due (sorted set)
+-- KEYS[7] banned: {base}:banned (hash)
+-- KEYS[8] watched: {base}:watched (sorted set)
+-- KEYS[9..] sources: {base}:scores|{base}:entries|{base}:data (sorted set or hash)
 -- ARGV[1] config: the board's configuration
 -- ARGV[2] prefix: how many bytes of a key stand before the member
 -- ARGV[3] columns: how many of those are columns
 -- ARGV[4] of: any|all, the sources that a member has to be on
 -- ARGV[5] aggregate: sum|best|worst|first|last
--- ARGV[6..] weights: of the sources
--- returns how many members the table has now
+-- ARGV[6] starts: from when the sources are the right ones, in microseconds since 1970
+-- ARGV[7] ends: until when
+-- ARGV[8..] weights: of the sources
+-- returns how many members the table has now, or {AGAIN, the time for which sources are wanted}
 -- @include board.lua
 -- @include places.lua
 -- @include columns.lua
 
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local config, width, bytes, aggregate = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
-local everywhere = ARGV[4] == 'all'
+local everywhere, sources = ARGV[4] == 'all', #ARGV - 7
 local dense = string.find(config, ' dense', 1, true) ~= nil
 local latest = string.find(config, ' latest ', 1, true) ~= nil
+local decays = string.find(config, '~', 1, true) ~= nil
 local AT_ONCE = 2000
 
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+if now < tonumber(ARGV[6]) or now >= tonumber(ARGV[7]) then return {'AGAIN', now} end
+
 -- All is read and worked out before the first write: it may fail, and the table may be a source.
-local last = 0
+local last, more, expires = 0, '', redis.call('PEXPIRETIME', entries)
 local function refused(hash)
   local meta = redis.call('HGET', hash, '')
   local wrong = mismatch(meta, config)
-  if meta and not wrong then last = math.max(last, string.sub(meta, #config + 2) + 0) end
-  return wrong
+  if wrong or not meta then return wrong end
+  local stamp, behind = string.match(string.sub(meta, #config + 2), '^(%d+)(.*)$')
+  last = math.max(last, stamp)
+  if hash == entries then more = behind end
 end
 local wrong = refused(entries)
 if wrong then return wrong end
 redis.call('ZCARD', scores)
 redis.call('ZCARD', ties)
 redis.call('HLEN', data)
-local plain = width == 0 and not dense and (aggregate == 'best' or aggregate == 'worst')
-local union = {#ARGV - 5}
-for source = 1, union[1] do
-  local at = 3 * source + 2
+local bans = redis.call('HLEN', KEYS[7]) > 0
+local plain = width == 0 and not (dense or bans) and (aggregate == 'best' or aggregate == 'worst')
+local union = {sources}
+for source = 1, sources do
+  local at = 3 * source + 6
   wrong = refused(KEYS[at + 1])
   if wrong then return wrong end
-  plain = plain and redis.call('HLEN', KEYS[at + 2]) == 0 and tonumber(ARGV[source + 5]) == 1
+  plain = plain and redis.call('HLEN', KEYS[at + 2]) == 0 and tonumber(ARGV[source + 7]) == 1
   union[source + 1] = KEYS[at]
+end
+
+local function replaced()
+  redis.call('HSET', entries, '', config .. ' ' .. string.format('%d', last) .. more)
+  if expires < 0 then return end
+  redis.call('PEXPIREAT', scores, expires)
+  redis.call('PEXPIREAT', entries, expires)
+  redis.call('PEXPIREAT', ties, expires)
+  redis.call('PEXPIREAT', data, expires)
 end
 
 -- What the server has a command for, which rounds nothing: lower is better, so the best is MIN.
@@ -50,8 +73,8 @@ if plain then
   union[#union + 1] = 'AGGREGATE'
   union[#union + 1] = aggregate == 'best' and 'MIN' or 'MAX'
   local members = redis.call(everywhere and 'ZINTERSTORE' or 'ZUNIONSTORE', scores, unpack(union))
-  redis.call('UNLINK', entries, data)
-  redis.call('HSET', entries, '', config .. ' ' .. string.format('%d', last))
+  redis.call('UNLINK', entries, data, KEYS[5], KEYS[6], KEYS[8])
+  replaced()
   return members
 end
 
@@ -91,7 +114,7 @@ local function take(source, member, place, tail, stamp, payload)
   local taken = wins(number, place, tail, time)
   payloads[number] = taken and payload or payloads[number] or payload
   if aggregate == 'sum' then
-    place = sum_of(places[number], place)
+    place = (decays and sum_of_powers or sum_of)(places[number], place)
     if bytes > 0 then tail = columns_sum(tails[number], tail) end
     lost[number] = not (place and tail)
     places[number], tails[number] = place, tail
@@ -101,6 +124,7 @@ end
 
 -- A place times a weight as text, or nil where a float64 cannot hold it.
 local function weighted(place, weight)
+  if decays then return text(place - math.log(weight) / math.log(2)) end
   local product = place * weight
   if product - product ~= 0 or (product == 0 and place + 0 ~= 0 and weight ~= 0) then return nil end
   return text(product)
@@ -117,8 +141,8 @@ local function columns_weighted(words, weight)
   return table.concat(all)
 end
 
-for source = 1, #ARGV - 5 do
-  local at, weight = 3 * source + 2, tonumber(ARGV[source + 5])
+for source = 1, sources do
+  local at, weight = 3 * source + 6, tonumber(ARGV[source + 7])
   local with_data = redis.call('HLEN', KEYS[at + 2]) > 0
   for first = 0, redis.call('ZCARD', KEYS[at]) - 1, AT_ONCE do
     local rows = redis.call('ZRANGE', KEYS[at], first, first + AT_ONCE - 1, 'WITHSCORES')
@@ -136,7 +160,10 @@ for source = 1, #ARGV - 5 do
   end
 end
 
-local function stays(number) return not everywhere or found[number] == #ARGV - 5 end
+local function stays(number)
+  if everywhere and found[number] < sources then return false end
+  return not (bans and redis.call('HEXISTS', KEYS[7], names[number]) == 1)
+end
 
 for number, member in ipairs(names) do
   if lost[number] and stays(number) then
@@ -150,8 +177,7 @@ local function write(command, key, words)
   end
 end
 
-redis.call('UNLINK', scores, entries, ties, data)
-redis.call('HSET', entries, '', config .. ' ' .. string.format('%d', last))
+redis.call('UNLINK', scores, entries, ties, data, KEYS[5], KEYS[6], KEYS[8])
 local members = 0
 for first = 1, #names, AT_ONCE do
   local keys, prefixes, distinct, beside = {}, {}, {}, {}
@@ -175,4 +201,5 @@ for first = 1, #names, AT_ONCE do
   write('ZADD', ties, distinct)
   write('HSET', data, beside)
 end
+replaced()
 return members

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from octavo.engine.checks import millis, several
 from octavo.engine.keys import slot
 from octavo.engine.script import Script
-from octavo.leaderboards.definition import option
-from octavo.leaderboards.layout import Layout
+from octavo.leaderboards.definition import MOST, option
+from octavo.leaderboards.layout import Layout, table_keys
 from octavo.leaderboards.scores import exact
+from octavo.leaderboards.tables import Late, told_to_ask_again
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,46 +27,69 @@ Aggregate = Literal["sum", "best", "worst", "first", "last"]
 MERGE = Script(Path(__file__).with_name("merge.lua"))
 
 
-def tables_of(parameter: str, boards: Sequence[object]) -> list[Layout]:
-    """Return the keys of boards, or refuse what is none."""
-    for board in boards:
-        if not isinstance(getattr(board, "_keys", None), Layout):
-            raise TypeError(f"{parameter} must be boards or tables of boards, not {board!r}")
-    return [cast("Any", board)._keys for board in boards]  # noqa: SLF001 - kin
+class Source(NamedTuple):
+    """The keys of a table; between which times it is what was asked for; and what goes first."""
+
+    keys: Layout
+    starts: int = 0
+    ends: int = MOST
+    eviction: Command[bool] | None = None
 
 
-def check_slots(table: Layout, others: Sequence[Layout]) -> None:
-    """Refuse tables that one script cannot reach."""
-    if not others:
-        raise ValueError("others must be at least one table")
+def sources_of(parameter: str, others: Sequence[object]) -> list[Source]:
+    """Return what boards are for a merge, or refuse what is none."""
     for other in others:
-        if slot(other.scores) != slot(table.scores):
+        if not callable(getattr(other, "_source", None)):
+            raise TypeError(f"{parameter} must be boards or tables of boards, not {other!r}")
+    return [cast("Any", other)._source() for other in others]  # noqa: SLF001 - kin
+
+
+def check_slots(table: Layout, sources: Sequence[Source]) -> None:
+    """Refuse tables that one script cannot reach."""
+    if not sources:
+        raise ValueError("others must be at least one table")
+    for source in sources:
+        if slot(source.keys.scores) != slot(table.scores):
             raise ValueError(
                 f"others must share the cluster slot of {table.scores.decode()}, as boards made "
-                f"with the same tag= do; {other.scores.decode()} does not"
+                f"with the same tag= do; {source.keys.scores.decode()} does not"
             )
 
 
 def merged(
     own: Definition,
-    tables: Sequence[Layout],
+    table: Layout,
+    sources: Sequence[Source],
     of: Literal["any", "all"],
-    aggregate: Aggregate,
-    weights: Sequence[float] | None,
-) -> Command[int]:
-    """Return the Command that replaces the first table by what is on any, or all, of the others."""
-    table, *others = tables
+    how: tuple[Aggregate, Sequence[float] | None],
+    *,
+    timed: bool,
+) -> Command[Any]:
+    """Return the Command that replaces a table by what is on any, or on all, of others.
+
+    Its result is how many members that are, or when the server's clock is not that of the sources.
+    """
+    aggregate, weights = how
     option("aggregate", aggregate, get_args(Aggregate))
-    factors = [1.0] * len(others)
+    factors = [1.0] * len(sources)
     if weights is not None:
         factors = [exact("weights", weight) for weight in several("weights", weights)]
-        if len(factors) != len(others):
+        if len(factors) != len(sources):
             raise ValueError(f"weights must be one for each of others, not {weights!r}")
-    sources = [key for other in others for key in (other.scores, other.entries, other.data)]
+        if own.scale.decays and min(factors) <= 0:
+            raise ValueError(f"weights must be more than 0 where scores decay, not {weights!r}")
+    keys = [key for (other, *_) in sources for key in (other.scores, other.entries, other.data)]
+    starts, ends = 0, MOST
+    if timed:
+        starts, ends = max(one.starts for one in sources), min(one.ends for one in sources)
+    args: list[Argument] = [own.config, own.prefix, own.columns, of, aggregate, starts, ends]
     script = MERGE.once if own.once else MERGE
-    args: list[Argument] = [own.config, own.prefix, own.columns, of, aggregate, *factors]
-    target = (table.scores, table.entries, table.ties, table.data)
-    return script((*target, *sources), args, int)
+    target = table_keys(table.scores.decode().removesuffix(":scores"))
+    return script((*target, *keys), (*args, *factors), _count_or_time)
+
+
+def _count_or_time(reply: Any) -> int | Late:
+    return Late(reply[1]) if told_to_ask_again(reply) else int(reply)
 
 
 def expiry(parameter: str, at: Seconds | datetime | None) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import MOST, Definition, counted, option
 from octavo.leaderboards.layout import Layout
+from octavo.leaderboards.merging import Source
 from octavo.leaderboards.ranking import RankMethod, ranks
 from octavo.leaderboards.records import Bin, Entry, Page
 from octavo.leaderboards.scores import Scale, exact
@@ -317,6 +318,10 @@ class Standings(Job[M]):
         if tiers is None:
             raise ValueError("tiers must be given when the board is made: leaderboard(..., tiers=)")
         return tiers, tiers.places(self._bound)
+
+    def _source(self) -> Source:
+        """Return what the table is for a merge."""
+        return Source(self._keys)
 
     def _ask(
         self,

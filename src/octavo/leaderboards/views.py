@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from octavo.engine.command import Command, M, operation
 from octavo.engine.script import Script
 from octavo.leaderboards.layout import Layout, table_keys
+from octavo.leaderboards.merging import Source
 from octavo.leaderboards.standings import Standings
 from octavo.leaderboards.tables import Late, window_board
 
@@ -101,6 +102,10 @@ class PeriodStandings(Counted[M]):
         table = self._keys_of(span)[:keys]
         return replace(script.timed(table, (config, *args), read_timed), then=again)
 
+    def _source(self) -> Source:
+        span = self._period.span(self._tables.clock.now())
+        return Source(self._keys_of(span), span.starts, span.ends)
+
     def _keys_at(self, now: int) -> Layout:
         return self._keys_of(self._period.span(now))
 
@@ -143,7 +148,7 @@ class WindowStandings(Counted[M]):
         tries: int,
     ) -> Command[T]:
         asked = super()._ask(script, args, read, keys)
-        evicted = EVICT(self._all_keys, (self._board,), bool)
+        evicted = self._evict()
 
         def answered(results: list[Any]) -> T:
             more, result = results
@@ -158,3 +163,9 @@ class WindowStandings(Counted[M]):
             return self._ask_after(script, args, read, keys, tries - 1)
 
         return Command((), (), answered, parts=(evicted, asked), then=again)
+
+    def _evict(self) -> Command[bool]:
+        return EVICT(self._all_keys, (self._board,), bool)
+
+    def _source(self) -> Source:
+        return Source(self._keys, eviction=self._evict())
