@@ -58,6 +58,8 @@ class Standings(Job[M]):
         self._keys = keys
         self._definition = definition
         self._config = definition.config
+        # Whether there was no data when entries were last read: then rows alone may do.
+        self._dataless = False
 
     # One member
 
@@ -128,14 +130,14 @@ class Standings(Job[M]):
     @operation
     def top(self, n: int = 10) -> Command[list[Entry]]:
         """Return the best `n` entries. O(log N + M)."""
-        return self._window("places", 0, counted("n", n) - 1)
+        return self._places(0, counted("n", n) - 1)
 
     @operation
     def page(self, n: int, *, size: int | None = None) -> Command[list[Entry]]:
         """Return page `n`, the first being 1; empty behind the last. O(log N + M)."""
         size = self._definition.page_size if size is None else counted("size", size)
         first = min((counted("n", n) - 1) * size, MOST)
-        return self._window("places", first, first + size - 1)
+        return self._places(first, first + size - 1)
 
     @operation
     def page_of(self, member: str, *, size: int | None = None) -> Command[int | None]:
@@ -355,6 +357,9 @@ class Standings(Job[M]):
         args = (*self._ranking(), select, first, last, limit)
         return self._ask(WINDOW, args, self._read_window)
 
+    def _places(self, first: int, last: int) -> Command[list[Entry]]:
+        return self._window("places", first, last)
+
     def _ranking(self) -> tuple[RankMethod, int, int]:
         return self._definition.method, self._definition.prefix, self._definition.columns
 
@@ -371,6 +376,7 @@ class Standings(Job[M]):
 
     def _read_window(self, reply: list[Any], scale: Scale) -> list[Entry]:
         first, better, up_to, dense, rows, data = reply
+        self._dataless = data is None
         keys: list[bytes] = rows[::2]
         places: list[bytes] = rows[1::2]
         method, prefix, columns = self._ranking()

@@ -12,6 +12,7 @@ from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import counted
 from octavo.leaderboards.merging import Aggregate, check_slots, expiry, merged, sources_of
+from octavo.leaderboards.rows import plainly
 from octavo.leaderboards.standings import Standings
 from octavo.leaderboards.tables import Clock, Late
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from octavo.engine.checks import Seconds
     from octavo.engine.script import Argument
+    from octavo.leaderboards.records import Entry
 
 T = TypeVar("T")
 
@@ -120,6 +122,13 @@ class Table(Standings[M]):
     ) -> Command[int]:
         """Replace the table by those who are on all of the others; as `merge`. O(M log N)."""
         return self._merged(others, "all", (aggregate, weights))
+
+    def _places(self, first: int, last: int) -> Command[list[Entry]]:
+        asked = super()._places(first, last)
+        season = self._config != self._definition.config
+        if season or not self._dataless:
+            return asked
+        return plainly(self._keys, self._definition, first, last, asked)
 
     def _merged(
         self,
