@@ -489,7 +489,7 @@ def _pairs(
     given: Any = scores
     if not isinstance(given, Iterable) or isinstance(given, str | bytes):
         raise TypeError(f"scores must be pairs of member and score, not {given!r}")
-    pairs: Any = cast("Any", given).items() if isinstance(given, Mapping) else given
+    pairs: Any = cast("Any", given).items() if isinstance(given, Mapping) else cast("Any", given)
     for pair in pairs:
         try:
             member, score = pair

@@ -188,7 +188,16 @@ class Index:
         def tell(moves: list[Move]) -> Command[Any]:
             return self._tell(moves, micros, read, ranked=ranked)
 
-        return followed(together(parts, _joined), tell)
+        return followed(self.apart(together(parts, _joined)), tell)
+
+    def apart(self, command: Command[T]) -> Command[T]:
+        """Return a Command with a key of another slot, so that no atomic batch takes it.
+
+        What follows it goes to other slots, which a transaction does not reach.
+        """
+        if command.parts:
+            return command
+        return replace(command, keys=(*command.keys, self.keys.shards[0].scores))
 
     def _moves(self, pairs: list[tuple[bytes, float | None]], reply: list[list[Any]]) -> list[Move]:
         moves: list[Move] = []

@@ -118,7 +118,7 @@ class Reader:
             standings = {name: standing for one in found for name, standing in one.items()}
             return [standings[member] for member in members]
 
-        return followed(together(parts, read), then)
+        return followed(self._index.apart(together(parts, read)), then)
 
     def _entries(self, names: list[bytes], reply: list[Any]) -> dict[bytes, Standing | None]:
         meta, *entries = reply

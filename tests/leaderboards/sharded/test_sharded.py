@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tests.fix_faces import Connect
     from tests.fix_servers import Servers
 
-FLOWS = {"submit_many", "repair"}
 CALLS: dict[str, tuple[Callable[[Any], Any], int]] = {
     "submit": (lambda board: board.submit("ada", 35), 3),
     "increment": (lambda board: board.increment("ada", 10), 3),
@@ -180,6 +179,20 @@ def test_a_change_whose_shards_are_out_of_reach_is_of_unknown_outcome(
     assert board_of(direct).score("ada") == 35
     assert board_of(direct).repair(older_than=0) == 1
     check(board_of(direct), ["ada", "bob", "cyd"])
+
+
+@pytest.mark.parametrize("name", ["submit", "remove", "rank", "page", "count"])
+def test_an_atomic_batch_refuses_what_goes_to_several_slots(
+    name: str, direct: Octavo[Sync]
+) -> None:
+    prepare(board_of(direct))
+    before = list(board_of(direct))
+    with (
+        pytest.raises(ValueError, match="an atomic batch needs all keys in one slot"),
+        direct.batch(atomic=True) as batch,
+    ):
+        CALLS[name][0](batch.sharded_leaderboard("x", bounds=[10, 20, 30], keep="last", homes=2))
+    assert list(board_of(direct)) == before
 
 
 # What is stored
