@@ -17,7 +17,7 @@ from octavo.engine.script import Script
 from octavo.leaderboards.definition import Definition, Keep, Ties, counted, instance, option
 from octavo.leaderboards.layout import Layout, seasons_key, submitted_key, table_keys
 from octavo.leaderboards.live import EventStream, changes, id_bytes, time_of
-from octavo.leaderboards.periods import Period, Window
+from octavo.leaderboards.periods import Period, Window, micros
 from octavo.leaderboards.rules import Events, Rules
 from octavo.leaderboards.submissions import (
     arguments,
@@ -162,6 +162,7 @@ class Leaderboard(Table[M]):
         *,
         data: object = None,
         idempotency_key: str | None = None,
+        at: datetime | None = None,
     ) -> Command[Submission]:
         """Record a score and say where the member now stands. O(log N), for each table.
 
@@ -171,13 +172,15 @@ class Leaderboard(Table[M]):
             data: anything msgpack can hold, stored beside the score if that is accepted.
             idempotency_key: names the submission. Within a day, another one of that name changes
                 nothing, whatever it says, and returns what the first did.
+            at: when it happened, with a time zone, if that was earlier: it then goes to the
+                periods of that time. Not on a board with a `Window`.
 
         Raises:
             PrecisionLost: `keep="sum"`, and a float64 cannot hold the sum; nothing was changed.
             SubmissionRefused: the rules, or a ban, keep it out; nothing was changed.
         """
         pairs, keep = [(member, score)], self._definition.keep
-        return self._submit(keep, pairs, lambda _: data, _only, key=idempotency_key)
+        return self._submit(keep, pairs, lambda _: data, _only, key=idempotency_key, at=at)
 
     @operation
     def submit_many(
@@ -185,6 +188,7 @@ class Leaderboard(Table[M]):
         scores: Mapping[str, Score] | Iterable[tuple[str, Score]],
         *,
         data: Mapping[str, object] | None = None,
+        at: datetime | None = None,
     ) -> Command[list[Submission]]:
         """Record many scores, all or none, as if submitted one after another. O(M log N).
 
@@ -194,12 +198,13 @@ class Leaderboard(Table[M]):
         Args:
             scores: the members and their scores, in order.
             data: for some of the members, what to store beside their scores.
+            at: as for `submit`.
         """
         beside: Mapping[str, object] = {} if data is None else data
         if not isinstance(beside, Mapping):
             raise TypeError(f"data must be a mapping of members, not {data!r}")
         pairs = pairs_of(scores)
-        command = self._submit(self._definition.keep, pairs, beside.get, list)
+        command = self._submit(self._definition.keep, pairs, beside.get, list, at=at)
         unknown = beside.keys() - {member for member, _ in pairs}
         if unknown:
             raise ValueError(f"data names members without a score: {unknown!r}")
@@ -213,6 +218,7 @@ class Leaderboard(Table[M]):
         *,
         data: object = None,
         idempotency_key: str | None = None,
+        at: datetime | None = None,
     ) -> Command[Submission]:
         """Add to a member's score, whatever `keep` says; a new member starts at 0. O(log N).
 
@@ -223,7 +229,7 @@ class Leaderboard(Table[M]):
             SubmissionRefused: the rules, or a ban, keep it out; nothing was changed.
         """
         pairs = [(member, by)]
-        return self._submit("sum", pairs, lambda _: data, _only, "by", key=idempotency_key)
+        return self._submit("sum", pairs, lambda _: data, _only, "by", key=idempotency_key, at=at)
 
     @operation
     def annotate(self, member: str, data: object) -> Command[bool]:
@@ -269,14 +275,6 @@ class Leaderboard(Table[M]):
         """
         keys = self._tables.keys()
         return Command((b"UNLINK", *keys), keys, bool)
-
-    def _merged(self, *args: Any, **options: Any) -> Command[int]:
-        if self._tables.kinds or self._audit or self._events or self._is_season:
-            raise ValueError(
-                "a board with periods, an audit trail or events, and a season, change by what is "
-                "submitted: merge into a board of its own"
-            )
-        return super()._merged(*args, **options)
 
     def _merged(self, *args: Any, **options: Any) -> Command[int]:
         if self._tables.kinds or self._audit or self._events or self._is_season:
@@ -459,19 +457,22 @@ class Leaderboard(Table[M]):
         parameter: str = "score",
         *,
         key: str | None = None,
+        at: datetime | None = None,
     ) -> Command[T]:
         own, tables = self._definition, self._tables
+        then_at = None if at is None else self._moment(at)
         given = arguments(own, parameter, pairs, data_of)
 
         def whole() -> Command[T]:
             return tables.run(
                 SUBMIT_ALL,
-                (keep, *given),
+                (keep, "" if then_at is None else str(then_at), *given),
                 lambda reply: read(of_all_tables(own, tables, reply, fresh=key is None)),
+                at=then_at,
                 once=self._once(key),
             )
 
-        if tables.whole or key is not None:
+        if tables.whole or key is not None or at is not None:
             return whole()
 
         def read_one(reply: list[Any]) -> Any:
@@ -484,6 +485,11 @@ class Leaderboard(Table[M]):
         )
         then = lambda value: whole() if value is _MORE else None  # noqa: E731
         return replace(command, then=then)
+
+    def _moment(self, at: datetime) -> int:
+        if any(isinstance(kind, Window) for kind in self._tables.kinds.values()):
+            raise ValueError(f"at must be None on a board with a Window, not {at!r}")
+        return micros("at", at)
 
     def _once(self, key: str | None) -> Callable[..., Command[Any]] | None:
         if key is not None:
