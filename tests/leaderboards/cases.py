@@ -23,6 +23,7 @@ OPERATIONS = {
 
 WRITES: dict[str, Callable[[Any], Any]] = {
     "submit": call("submit", "ada", 30, data={"club": "x"}),
+    "record": call("record", "ada", 30),
     "submit_many": call("submit_many", {"bob": 30, "dot": 5}, data={"dot": "new"}),
     "increment": call("increment", "ada", 2.5, data="more"),
     "annotate": call("annotate", "ada", [1, 2]),
@@ -35,7 +36,7 @@ WRITES: dict[str, Callable[[Any], Any]] = {
     "clear": call("clear"),
 }
 
-READS = {
+READS: dict[str, Callable[[Any], Any]] = {
     "rank": call("rank", "ada"),
     "score": call("score", "ada"),
     "entry": call("entry", "ada"),

@@ -5,7 +5,7 @@
 -- KEYS[4] watching: {base}:watching (hash)
 -- KEYS[5..] tables: {base}:... (eight keys each)
 -- ARGV[1] board: what is constant about the board and the tables that are offered, as msgpack
--- ARGV[2] change: remove|ban|shadow_ban|unban|watch|unwatch|annotate|undo|trim|remove_scores
+-- ARGV[2] change: clear|remove|ban|shadow_ban|unban|watch|unwatch|annotate|undo|trim|remove_scores
 -- ARGV[3..] what: members, of the first six | member, data or "" | audit id | how many entries stay
 --   | the best score, the worst score
 -- returns how many were changed, or {AGAIN, the time of which a table is missing}
@@ -35,6 +35,11 @@ end
 
 local tables = tables_at(shape.tables, KEYS, 5, at)
 if not tables then return {'AGAIN', at} end
+if change == 'clear' then
+  local gone = redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+  for _, t in ipairs(tables) do gone = gone + unlink(t) end
+  return gone > 0 and 1 or 0
+end
 local main, told = tables[1], nil
 for _, t in ipairs(tables) do
   local uses = {data = true, past = true, banned = true, watched = news}
@@ -130,6 +135,11 @@ end
 
 function changes.annotate(t, member)
   if not standing(shape, t, member) then return false end
+  if trail or t.length then
+    local past = past_with_base(shape, t, member)
+    remember(shape, t, past, {'', '', false, ARGV[4] ~= '' and ARGV[4], 'note', now, false})
+    keep_past(t, member, past)
+  end
   if ARGV[4] == '' then drop_data(t, member) else keep_data(t, member, ARGV[4]) end
   return true
 end
@@ -149,23 +159,22 @@ function changes.unwatch(t, member)
   return t == main and redis.call('HDEL', KEYS[4], member) == 1
 end
 
+local last_left
 function changes.undo(t, member)
   local past = past_of(t, member)
+  local was = outcome(shape, past)
   if t.length then forget_old(past, now, t.length) end
   local state, gone = without(past, ARGV[3])
   if not gone then return false end
   if past[1] or past[2][1] then keep_past(t, member, past) else drop_past(t, member) end
+  if t == main then last_left = past[2][#past[2]] end
   if t.banned_before[member] then
+    drop_due(t, member)
     keep_banned(t, member, state, t.banned_before[member][2])
     return true
   end
-  local data = get_data(t, member)
   move(shape, t, member, state)
-  if not state then
-    drop_data(t, member)
-  elseif gone[4] and gone[4] == data then
-    if state[4] then keep_data(t, member, state[4]) else drop_data(t, member) end
-  end
+  if state then follow_data(t, member, was, state) else drop_data(t, member) end
   return true
 end
 
@@ -193,7 +202,8 @@ if change == 'undo' and changed == 1 then
   local known = redis.call('HGET', KEYS[1], members[1])
   if known then
     local last = cmsgpack.unpack(known)
-    redis.call('HSET', KEYS[1], members[1], cmsgpack.pack({last[1], last[2] - 1}))
+    local when = last_left and last_left[6] or 0
+    redis.call('HSET', KEYS[1], members[1], cmsgpack.pack({when, last[2] - 1}))
   end
 elseif change == 'remove' then
   for _, member in ipairs(names) do redis.call('HDEL', KEYS[1], member) end

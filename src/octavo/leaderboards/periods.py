@@ -28,6 +28,15 @@ class Span(NamedTuple):
     ends: int
 
 
+def micros(parameter: str, at: object) -> int:
+    """Return a moment in microseconds since 1970, or refuse what is none."""
+    if not isinstance(at, datetime):
+        raise TypeError(f"{parameter} must be a datetime, not {at!r}")
+    if at.tzinfo is None:
+        raise ValueError(f"{parameter} must have a time zone, not {at!r}")
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
 @dataclass(frozen=True)
 class Period:
     """Tables of each hour, day, week, month or year of a calendar.
@@ -83,16 +92,11 @@ class Period:
 
     def moment(self, at: datetime | date) -> int:
         """Return a time in microseconds since 1970; of a date, its noon in the period's zone."""
-        if isinstance(at, datetime):
-            if at.tzinfo is None:
-                raise ValueError(f"at must have a time zone, not {at!r}")
-        elif isinstance(at, date):
+        if isinstance(at, date) and not isinstance(at, datetime):
             if self.unit == "hour":
                 raise ValueError(f"at must be a datetime to name an hour, not {at!r}")
             at = datetime.combine(at, time(12), self._zone)
-        else:
-            raise TypeError(f"at must be a datetime or a date, not {at!r}")
-        return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+        return micros("at", at)
 
 
 @dataclass(frozen=True)

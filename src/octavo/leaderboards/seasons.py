@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from octavo.engine.command import Command, M, operation
 from octavo.engine.script import Script
 from octavo.leaderboards.layout import seasons_key
 from octavo.leaderboards.leaderboard import Leaderboard
+from octavo.leaderboards.periods import micros
 from octavo.leaderboards.records import SeasonInfo
 from octavo.leaderboards.views import Counted
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 SEASON = Script(Path(__file__).with_name("season.lua"))
 
@@ -42,7 +45,10 @@ class Season(Leaderboard[M], Counted[M]):
             opens: from when it takes scores; None is now.
             closes: from when it does not any more; None is when `close` is called.
         """
-        starts, ends = _micros("opens", opens), _micros("closes", closes)
+        starts, ends = (
+            "-" if at is None else str(micros(name, at))
+            for name, at in (("opens", opens), ("closes", closes))
+        )
         if opens is not None and closes is not None and closes <= opens:
             raise ValueError(f"closes must be later than opens={opens!r}, not {closes!r}")
         return self._season("open", starts, ends)
@@ -79,16 +85,6 @@ class Season(Leaderboard[M], Counted[M]):
         script = SEASON.once if self._definition.once else SEASON
         keys = (self._keys.entries, seasons_key(base))
         return script(keys, (self._definition.config, change, name, opens, closes), bool)
-
-
-def _micros(parameter: str, at: datetime | None) -> str:
-    if at is None:
-        return "-"
-    if not isinstance(at, datetime):
-        raise TypeError(f"{parameter} must be a datetime, not {at!r}")
-    if at.tzinfo is None:
-        raise ValueError(f"{parameter} must have a time zone, not {at!r}")
-    return str((at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
 
 
 def read_seasons(reply: Any) -> list[SeasonInfo]:

@@ -6,7 +6,8 @@
 -- KEYS[5..] tables: {base}:... (eight keys each)
 -- ARGV[1] board: what is constant about the board and the tables that are offered, as msgpack
 -- ARGV[2] keep: best|last|sum|first
--- ARGV[3..] for each submission: member, its scores (lower is better), data or ""
+-- ARGV[3] at: when it happened, in microseconds since 1970, or "" for now
+-- ARGV[4..] for each submission: member, its scores (lower is better), data or ""
 -- returns {AGAIN, time in microseconds} where no table offered is of that time, {AGAIN, time,
 --   refused} where all are, or {time,
 --   {{member, reason}, ...} of those refused, {audit id or false, ...} of the others,
@@ -21,20 +22,22 @@ local shape, keep = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local rules, trail, news = shape.rules, shape.trail, shape.news
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local tables = tables_at(shape.tables, KEYS, 5, now)
+local at = tonumber(ARGV[3]) or now
+if at > now then return redis.error_reply('ERR at is later than the time of the server') end
+local tables = tables_at(shape.tables, KEYS, 5, at)
 if not tables then return {'AGAIN', now} end
 
 -- What is asked for.
 local step, asked, uses = shape.width + 2, {}, {past = trail, watched = news}
-for at = 3, #ARGV, step do
-  local words, score = {}, ARGV[at + 1]
-  for column = 2, shape.width do words[column - 1] = encode(ARGV[at + column]) end
-  if shape.decays then score = text(score - now / shape.decays) end
-  local payload = ARGV[at + shape.width + 1]
+for i = 4, #ARGV, step do
+  local words, score = {}, ARGV[i + 1]
+  for column = 2, shape.width do words[column - 1] = encode(ARGV[i + column]) end
+  if shape.decays then score = text(score - at / shape.decays) end
+  local payload = ARGV[i + shape.width + 1]
   uses.data = uses.data or payload ~= ''
   asked[#asked + 1] = {
-    member = ARGV[at], score = score, columns = table.concat(words),
-    payload = payload ~= '' and payload, value = tonumber(ARGV[at + 1]),
+    member = ARGV[i], score = score, columns = table.concat(words),
+    payload = payload ~= '' and payload, value = tonumber(ARGV[i + 1]),
   }
 end
 
@@ -132,8 +135,10 @@ for i, one in ipairs(asked) do
     if told and not one.shadow then
       local plan = plans[told]
       local was, is = plan[4] and tonumber(plan[4][1]) or math.huge, tonumber(plan[2])
-      if was ~= is then
+      if was ~= is or plan[4][2] ~= plan[3] then
         low, high = math.min(low, was, is), math.max(high, was, is)
+        -- Among dense ranks a tie that comes or goes moves all that are behind.
+        if shape.dense then high = math.huge end
       end
     end
   end
@@ -157,7 +162,7 @@ for i, one in ipairs(asked) do
     ids[i] = redis.call('XADD', KEYS[2], 'MAXLEN', '~', trail.most, '*',
       'kind', one.reason and 'refused' or 'submitted', 'member', one.member, 'keep', keep,
       'score', score, 'columns', columns, 'reason', one.reason or '',
-      'time', string.format('%d', now))
+      'time', string.format('%d', at))
   end
   if one.plans then kept[#kept + 1] = ids[i] end
 end
@@ -179,10 +184,7 @@ for _, t in ipairs(tables) do
       stamp = shape.latest and 2 ^ 53 - t.stamp or t.stamp
     end
     if trail or t.length then
-      local past = past_of(t, member)
-      if old and not t.length and not (past[1] or past[2][1]) then
-        past[1] = state_now(shape, t, member)
-      end
+      local past = past_with_base(shape, t, member)
       if t.length then forget_old(past, now, t.length) end
       local submission = {one.score, one.columns, stamp, one.payload, keep, now, ids[i]}
       remember(shape, t, past, submission)

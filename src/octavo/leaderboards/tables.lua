@@ -1,7 +1,7 @@
 -- tables.lua: the tables of a board: who stands on each, why, and how that changes
 -- A member's past on a table is packed: what its oldest submissions came to, or false, and a list
 -- of the later ones. A state is {score, columns, stamp, payload or false}; a submission is such a
--- state, too, behind which come {.., keep, microseconds, id}.
+-- state, too, behind which come {.., keep, microseconds, id}. An annotation is one that says "note".
 
 -- The tables whose time it is, one of each kind that is offered. Nil when a kind is offered, but
 -- no table of it that is of this time.
@@ -47,12 +47,16 @@ end
 local function outcome(shape, past)
   local state = past[1] or nil
   for _, one in ipairs(past[2]) do
-    local counts, score, columns = decide(shape, one[5], state, one[1], one[2])
-    -- A sum that only another order of the same numbers could hold stays what it was.
-    if not (score and columns) then score, columns = state[1], state[2] end
-    local same = state and tonumber(score) == tonumber(state[1]) and columns == state[2]
-    local payload = counts and one[4] or (state and state[4])
-    state = {score, columns, same and state[3] or one[3], payload or false}
+    if one[5] == 'note' then
+      state = state and {state[1], state[2], state[3], one[4]}
+    else
+      local counts, score, columns = decide(shape, one[5], state, one[1], one[2])
+      -- A sum that only another order of the same numbers could hold stays what it was.
+      if not (score and columns) then score, columns = state[1], state[2] end
+      local same = state and tonumber(score) == tonumber(state[1]) and columns == state[2]
+      local payload = counts and one[4] or (state and state[4])
+      state = {score, columns, same and state[3] or one[3], payload or false}
+    end
   end
   return state
 end
@@ -118,15 +122,21 @@ local function remember(shape, t, past, one)
     if at > 0 then past[1] = outcome(shape, {past[1], {table.remove(list, 1)}}) end
     return
   end
+  if at > 0 then list[at][7] = false end
   local older, newer = list[at - 1], list[at]
   if not (older and older[5] == newer[5]) then return end
+  if newer[5] == 'note' then
+    table.remove(list, at - 1)
+    return
+  end
   local same_step = math.floor(older[6] / t.step) == math.floor(newer[6] / t.step)
   if same_step then
     local merged = outcome(shape, {false, {older, newer}})
     for i = 1, 4 do newer[i] = merged[i] end
   end
-  -- A best score that came before a better one will never count again.
-  if same_step or (newer[5] == 'best' and decide(shape, 'best', older, newer[1], newer[2])) then
+  -- A best score that came before a better one will never count again, but its data may.
+  local beaten = newer[5] == 'best' and decide(shape, 'best', older, newer[1], newer[2])
+  if same_step or (beaten and (newer[4] or not older[4])) then
     table.remove(list, at - 1)
   end
 end
@@ -153,17 +163,17 @@ local function check(shape, t, uses)
   t.stamp = tonumber(stamp or rest)
   t.opens, t.closes, t.bans = opens or '-', closes or '-', bans or '0'
   t.fresh = {}
-  if redis.call('ZCARD', t.scores) == 0 then t.fresh = {t.scores, t.entries} end
-  if uses.data and redis.call('HLEN', t.data) == 0 then table.insert(t.fresh, t.data) end
-  if (uses.banned or t.bans == '1') and redis.call('HLEN', t.banned) == 0 then table.insert(t.fresh, t.banned) end
-  if shape.dense and redis.call('ZCARD', t.ties) == 0 then table.insert(t.fresh, t.ties) end
-  if (uses.past or t.length) and redis.call('HLEN', t.past) == 0 then
-    table.insert(t.fresh, t.past)
+  local function look(wanted, command, name)
+    if wanted and redis.call(command, t[name]) == 0 then t.fresh[#t.fresh + 1] = t[name] end
   end
-  if t.length then redis.call('ZCARD', t.due) end
-  if uses.watched and redis.call('ZCARD', t.watched) == 0 then
-    table.insert(t.fresh, t.watched)
-  end
+  look(true, 'ZCARD', 'scores')
+  look(not t.meta, 'HLEN', 'entries')
+  look(shape.dense, 'ZCARD', 'ties')
+  look(uses.data, 'HLEN', 'data')
+  look(uses.past or t.length, 'HLEN', 'past')
+  look(t.length, 'ZCARD', 'due')
+  look(uses.banned or t.bans == '1', 'HLEN', 'banned')
+  look(uses.watched, 'ZCARD', 'watched')
 end
 
 -- A table is closed to changes before it opens, and from when it closes.
@@ -187,13 +197,16 @@ local function move(shape, t, member, state)
   end
   local same = old and new and old[1] == new[1] and tonumber(old[2]) == tonumber(new[2])
   if same or not (old or new) then return end
+  -- A key that is empty in between would be gone, and its TTL with it.
+  if new then
+    redis.call('ZADD', t.scores, new[2], new[1])
+    if t.watching and t.watching[member] then redis.call('ZADD', t.watched, new[2], new[1]) end
+  end
   if old and not (new and old[1] == new[1]) then
     redis.call('ZREM', t.scores, old[1])
     if t.watching then redis.call('ZREM', t.watched, old[1]) end
   end
   if new then
-    redis.call('ZADD', t.scores, new[2], new[1])
-    if t.watching and t.watching[member] then redis.call('ZADD', t.watched, new[2], new[1]) end
     if shape.prefix > 0 then t.changes[member] = string.sub(new[1], 1, shape.prefix) end
   else
     t.changes[member] = false
@@ -216,6 +229,13 @@ local function state_now(shape, t, member)
   return {there[2], there[3], stamp, get_data(t, member)}
 end
 
+-- The past of a member, which begins with where it stands if nothing is known.
+local function past_with_base(shape, t, member)
+  local past = past_of(t, member)
+  if not t.length and not (past[1] or past[2][1]) then past[1] = state_now(shape, t, member) end
+  return past
+end
+
 -- Takes a member off a table, and returns the state it had, or false.
 local function take_off(shape, t, member)
   local state = state_now(shape, t, member)
@@ -236,16 +256,30 @@ local function rank_now(shape, t, member)
   return there and rank_of(shape.method, t.scores, t.ties, there[1], there[2], there[3])
 end
 
+-- Has the data beside a score be what is left of a past says, unless it was changed since.
+local function follow_data(t, member, was, state)
+  local before, after = was and was[4] or false, state and state[4] or false
+  if before == after or (get_data(t, member) or false) ~= before then return end
+  if after then keep_data(t, member, after) else drop_data(t, member) end
+end
+
+local function unlink(t)
+  return redis.call('UNLINK', t.scores, t.entries, t.ties, t.data, t.past, t.due, t.banned,
+    t.watched)
+end
+
 -- Takes what is over off a rolling window, of so many members at most; returns whether more is.
 local function evict(shape, t, now, most)
   local now_text = string.format('%d', now)
   local over = redis.call('ZRANGEBYSCORE', t.due, '-inf', now_text, 'LIMIT', 0, most)
   for _, member in ipairs(over) do
     local past = past_of(t, member)
+    local was = outcome(shape, past)
     forget_old(past, now, t.length)
     local state = outcome(shape, past)
     move(shape, t, member, state)
     if state then
+      follow_data(t, member, was, state)
       keep_past(t, member, past)
     else
       redis.call('HDEL', t.past, member)
