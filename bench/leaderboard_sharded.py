@@ -103,7 +103,7 @@ class ByHand:
         for better in self.shards[shard + 1 :]:
             pipeline.zcard(better)
         place, *sizes = pipeline.execute()
-        return int(place) + sum(sizes) + 1
+        return sum(map(int, sizes), int(place) + 1)
 
     def page(self, start: int, size: int = PAGE) -> list[Any]:
         """Return the entries from a place on."""
@@ -123,7 +123,7 @@ class ByHand:
         pipeline = self.client.pipeline(transaction=False)
         for shard in self.shards:
             pipeline.zcard(shard)
-        members = sum(pipeline.execute())
+        members: int = sum(pipeline.execute())
         return 100 * (members - self.rank(member)) / members
 
     def submit(self, member: str, score: float) -> None:
@@ -199,13 +199,11 @@ def fill(
         for chunk in _chunks(work.initial()):
             one.submit_many(chunk)
 
+    def many() -> None:
+        sharded.submit_many(work.initial())
+
     took: dict[str, float] = {}
-    for name, put in {
-        RAW: raw,
-        BY_HAND: hand,
-        ONE: single,
-        SHARDED: lambda: sharded.submit_many(work.initial()),
-    }.items():
+    for name, put in {RAW: raw, BY_HAND: hand, ONE: single, SHARDED: many}.items():
         started = perf_counter()
         put()
         took[name] = perf_counter() - started
@@ -248,7 +246,8 @@ def weights(cluster: Cluster, members: int, took: dict[str, float]) -> Table:
 
 
 def _weight(url: str, pattern: str) -> int:
-    with cast("Any", redis.Redis).from_url(url) as node:
+    make: Any = redis.Redis
+    with make.from_url(url) as node:
         keys = node.scan_iter(match=pattern, count=1000)
         return sum(node.memory_usage(key, samples=1000) for key in keys)
 
