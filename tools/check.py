@@ -1,13 +1,15 @@
 """Run the checks of the house: `python tools/check.py [NAME...]`, or all of them.
 
-One line per check; what a failed one printed follows its line.
+As many at once as there are processors. One line per check; what a failed one printed follows it.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -33,21 +35,26 @@ def main(names: list[str]) -> int:
         print(f"no such check: {', '.join(sorted(unknown))}; there are: {', '.join(CHECKS)}")
         return 2
     chosen = names or list(CHECKS)
-    failed = [name for name in chosen if not passes(name)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        passed = list(pool.map(passes, chosen))
+    failed = [name for name, ok in zip(chosen, passed, strict=True) if not ok]
     print(f"{len(chosen) - len(failed)} of {len(chosen)} checks passed", *failed, sep="\nfailed: ")
     return len(failed)
 
 
 def passes(name: str) -> bool:
     """Run one check and print how it went."""
-    print(f"{name:8}", end=" ", flush=True)
     started = time.perf_counter()
     run = subprocess.run(
         [sys.executable, *CHECKS[name]], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    print("FAILED" if run.returncode else "ok", f"({time.perf_counter() - started:.1f} s)")
-    notes = [line for line in run.stderr.splitlines() if line.startswith("note: ")]
-    print(run.stdout + run.stderr if run.returncode else "\n".join(notes), end="\n" * bool(notes))
+    verdict = "FAILED" if run.returncode else "ok"
+    lines = [f"{name:8} {verdict} ({time.perf_counter() - started:.1f} s)"]
+    if run.returncode:
+        lines.append(run.stdout + run.stderr)
+    else:
+        lines += (line for line in run.stderr.splitlines() if line.startswith("note: "))
+    print("\n".join(lines), flush=True)
     return run.returncode == 0
 
 
