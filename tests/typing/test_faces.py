@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def wanted() -> list[tuple[str, str]]:
     ]
 
 
+@cache
 def asserted() -> set[tuple[str, str]]:
     """Return class with face, and operation, of every assertion in the examples."""
     found: set[tuple[str, str]] = set()
