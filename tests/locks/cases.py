@@ -94,6 +94,11 @@ class Outside:
         return list(self.client.zrange(self.key("queue"), 0, -1))
 
     @property
+    def length(self) -> int:
+        """How many wait."""
+        return int(self.client.zcard(self.key("queue")))
+
+    @property
     def keys(self) -> set[str]:
         """The names of all keys of the test on the node, without what ours begin with."""
         names = self.client.keys(f"{self._prefix}:*")

