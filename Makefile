@@ -11,6 +11,9 @@ PYTHON = $(shell for python in python3.14 python3.13 python3.12 python3.11 pytho
   && echo $$python && break; done)
 BIN := .venv/bin
 
+# Where Python is told to write no bytecode, each process of the tests would compile all anew.
+export PYTHONDONTWRITEBYTECODE =
+
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
