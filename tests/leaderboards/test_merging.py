@@ -475,3 +475,41 @@ def test_what_changes_by_submissions_alone_is_not_replaced(options: Any) -> None
     for one in (board, board.season("spring")):
         with pytest.raises(ValueError, match="board of its own"):
             one.merge(board)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ties": "member"}, {"rank": "dense"}, {"order": ("desc", "asc")}, {"audit": 10}],
+    ids=str,
+)
+def test_what_is_made_anew_expires_with_the_board(
+    options: Any, one: Octavo[Sync], prefix: str, servers: Servers
+) -> None:
+    board = one.leaderboard("x", tag=TAG, keep="last", **options)
+
+    def score(n: int) -> Any:
+        return (n, n) if "order" in options else n
+
+    board.submit("ada", score(1))
+    board.expire(1000)
+    base = layout(prefix, "x").scores.decode().removesuffix("scores")
+
+    def check() -> None:
+        with raw(servers.get("embedded").node_of("")) as client:
+            there = [key for key in client.keys(f"{base}*") if not key.endswith(b":audit")]
+            assert len(there) >= 2
+            assert {key: client.ttl(key) > 0 for key in there} == dict.fromkeys(there, True)
+
+    board.submit("ada", score(2))  # the only one, elsewhere
+    check()
+    board.annotate("ada", "red")
+    check()
+    board.remove("ada")
+    board.submit("bob", score(1))
+    check()
+    board.remove("bob")
+    board.submit("cyd", score(1), data="blue")
+    check()
+    board.trim(0)
+    board.submit_many({"ada": score(1), "bob": score(2)}, data={"ada": "red"})
+    check()

@@ -19,5 +19,7 @@ if ARGV[4] == '' then
   redis.call('HDEL', KEYS[3], member)
 else
   redis.call('HSET', KEYS[3], member, ARGV[4])
+  local expires = redis.call('HLEN', KEYS[3]) == 1 and expires_at(KEYS[2])
+  if expires then redis.call('PEXPIREAT', KEYS[3], expires) end
 end
 return 1

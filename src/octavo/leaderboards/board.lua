@@ -13,6 +13,12 @@ local function mismatch(meta, config)
   return redis.error_reply('MISMATCH ' .. what)
 end
 
+-- When a table expires, in milliseconds since 1970, or nil. A key that is made anew has to be told.
+local function expires_at(entries)
+  local expires = redis.call('PEXPIRETIME', entries)
+  return expires > 0 and expires or nil
+end
+
 -- The values of many fields; unpack() takes some thousands at a time.
 local function fields(hash, names)
   if #names <= 4000 then return redis.call('HMGET', hash, unpack(names)) end

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 Aggregate = Literal["sum", "best", "worst", "first", "last"]
 
-MERGE = Script(Path(__file__).with_name("merge.lua"))
+_here = Path(__file__)
+MERGE = Script(_here.with_name("merge.lua"))
+EXPIRE = Script(_here.with_name("expire.lua"))
 
 
 class Source(NamedTuple):
@@ -84,20 +86,27 @@ def merged(
         starts, ends = max(one.starts for one in sources), min(one.ends for one in sources)
     args: list[Argument] = [own.config, own.prefix, own.columns, of, aggregate, starts, ends]
     script = MERGE.once if own.once else MERGE
-    target = table_keys(table.scores.decode().removesuffix(":scores"))
-    return script((*target, *keys), (*args, *factors), _count_or_time)
+    return script((*every_key(table), *keys), (*args, *factors), _count_or_time)
 
 
 def _count_or_time(reply: Any) -> int | Late:
     return Late(reply[1]) if told_to_ask_again(reply) else int(reply)
 
 
-def expiry(parameter: str, at: Seconds | datetime | None) -> tuple[str, int]:
-    """Return the command that sets when a key expires, and its milliseconds."""
-    if at is None:
-        return "", 0
-    if not isinstance(at, datetime):
-        return "PEXPIRE", millis(parameter, at)
-    if at.tzinfo is None:
-        raise ValueError(f"{parameter} must be aware of its time zone, not {at!r}")
-    return "PEXPIREAT", max(0, int(at.timestamp() * 1000))
+def every_key(table: Layout) -> tuple[bytes, ...]:
+    """Return all keys of a table."""
+    return table_keys(table.scores.decode().removesuffix(":scores"))
+
+
+def expiring(own: Definition, table: Layout, at: Seconds | datetime | None) -> Command[bool]:
+    """Return the Command that has a table expire, or not any more."""
+    args: tuple[str, str, int] = (own.config, "", 0)
+    if isinstance(at, datetime):
+        if at.tzinfo is None:
+            raise ValueError(f"at must be aware of its time zone, not {at!r}")
+        args = (own.config, "PEXPIREAT", max(0, int(at.timestamp() * 1000)))
+    elif at is not None:
+        args = (own.config, "PEXPIRE", millis("at", at))
+    scores, entries, *others = every_key(table)
+    script = EXPIRE.once if own.once else EXPIRE
+    return script((entries, scores, *others), args, bool)

@@ -11,7 +11,13 @@ from octavo.engine.command import Command, M, answer, operation
 from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import counted
-from octavo.leaderboards.merging import Aggregate, check_slots, expiry, merged, sources_of
+from octavo.leaderboards.merging import (
+    Aggregate,
+    check_slots,
+    expiring,
+    merged,
+    sources_of,
+)
 from octavo.leaderboards.rows import plainly
 from octavo.leaderboards.standings import Standings
 from octavo.leaderboards.tables import Clock, Late
@@ -32,7 +38,6 @@ _here = Path(__file__)
 REMOVE = Script(_here.with_name("remove.lua"))
 REMOVE_SCORES = Script(_here.with_name("remove_scores.lua"))
 TRIM = Script(_here.with_name("trim.lua"))
-EXPIRE = Script(_here.with_name("expire.lua"))
 
 
 class Table(Standings[M]):
@@ -84,7 +89,7 @@ class Table(Standings[M]):
             at: in so many seconds or a timedelta, at a moment (aware of its time zone), or None:
                 never.
         """
-        return self._change(EXPIRE, expiry("at", at), bool)
+        return expiring(self._definition, self._keys, at)
 
     @operation
     def merge(

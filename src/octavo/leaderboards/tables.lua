@@ -174,6 +174,7 @@ local function check(shape, t, uses)
   look(t.length, 'ZCARD', 'due')
   look(uses.banned or t.bans == '1', 'HLEN', 'banned')
   look(uses.watched, 'ZCARD', 'watched')
+  if t.fresh[1] and not t.expires then t.expires = expires_at(t.entries) end
 end
 
 -- A table is closed to changes before it opens, and from when it closes.
