@@ -105,6 +105,14 @@ class Histories(RuleBasedStateMachine):
             outcome(lambda: self.model.submit(member, score, payload)),
         )
 
+    @rule(member=members, data=st.data())
+    def record(self, member: str, data: st.DataObject) -> None:
+        score = self.score(data)
+        same(
+            outcome(lambda: self.board.record(member, score)),
+            outcome(lambda: self.model.submit(member, score, None).accepted),
+        )
+
     @rule(
         names=st.lists(members, max_size=6), data=st.data(), payloads=st.lists(payloads, max_size=6)
     )

@@ -96,6 +96,8 @@ BAD: dict[tuple[str, str], tuple[Callable[[Any], Callable[[Any], Any]], Values]]
     ("submit", "member"): (lambda bad: call("submit", bad, 1), NAMES),
     ("submit", "score"): (lambda bad: call("submit", "ada", bad), SCORES),
     ("submit", "data"): (lambda bad: call("submit", "ada", 1, data=bad), UNSTORABLE),
+    ("record", "member"): (lambda bad: call("record", bad, 1), NAMES),
+    ("record", "score"): (lambda bad: call("record", "ada", bad), SCORES),
     ("submit_many", "scores"): (
         lambda bad: call("submit_many", bad),
         [(bad, TypeError) for bad in (5, None, [5], "ada", [("ada",)], [("ada", 1, 2)])],

@@ -32,10 +32,12 @@ TOUCHED = dict.fromkeys(CALLS, ALL) | {
     "page_of": {"scores", "entries"},
     "percentile": {"scores", "entries"},
     "rank": ALL - {"data"},
+    "record": ALL - {"data"},
 }
 # The calls that give scores, for a board of two columns.
 TWO_COLUMNS = {
     "submit": call("submit", "ada", (30, 1)),
+    "record": call("record", "ada", (30, 1)),
     "submit_many": call("submit_many", {"ada": (30, 1)}),
     "increment": call("increment", "ada", (2.5, 1)),
 }

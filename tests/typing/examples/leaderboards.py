@@ -34,6 +34,10 @@ def submitting(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch
     assert_type(a.submit("ada", 1.5, data={"level": 3}), Coroutine[Any, Any, Submission])
     assert_type(b.submit("ada", (1, 2.5)), Pending[Submission])
 
+    assert_type(s.record("ada", 1), bool)
+    assert_type(a.record("ada", 1.5), Coroutine[Any, Any, bool])
+    assert_type(b.record("ada", (1, 2.5)), Pending[bool])
+
     assert_type(s.submit_many({"ada": 1}), list[Submission])
     assert_type(a.submit_many([("ada", 1.5)]), Coroutine[Any, Any, list[Submission]])
     assert_type(b.submit_many({"ada": (1, 2)}, data={"ada": 1}), Pending[list[Submission]])
