@@ -200,6 +200,9 @@ class Leaderboard(Table[M]):
             pairs = [(member, score)]
             return self._submit(own.keep, pairs, lambda _: None, lambda rows: rows[0].accepted)
 
+        def again(taken: Any) -> Command[bool] | None:
+            return whole() if taken is _MORE else None
+
         if self._tables.whole or scale.width > 1 or own.keep == "sum" or own.method == "dense":
             return whole()
         args = (own.config, own.keep, own.ties, name_bytes("member", member))
@@ -209,7 +212,7 @@ class Leaderboard(Table[M]):
             (*args, scale.place("score", score)),
             lambda reply: _MORE if told_to_ask_again(reply) else reply == 1,
         )
-        return replace(command, then=lambda taken: whole() if taken is _MORE else None)
+        return replace(command, then=again)
 
     @operation
     def submit_many(
