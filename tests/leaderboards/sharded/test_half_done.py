@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from octavo import Octavo, Sync
+    from octavo.testing.servers import Standalone
     from tests.fix_servers import Server, Servers
 
 import octavo
@@ -102,6 +104,22 @@ def test_a_change_is_finished_after_its_client_was_killed(
         assert board.repair(older_than=0) == 1
         assert [entry.member for entry in board] == ["ada", "cyd", "bob"]
         check(board, MEMBERS)
+
+
+def test_what_a_home_has_taken_has_an_unknown_outcome_although_the_rest_was_never_sent(
+    standalone: Standalone, prefix: str
+) -> None:
+    with (
+        octavo.connect(standalone.url, prefix=prefix) as db,
+        closing(octavo.connect(standalone.url, prefix=prefix, timeout=0.3)) as unconnected,
+    ):
+        walk = Walk(db, board_of(db), "submit", "ada", 35)
+        walk.step()
+        standalone.kill()
+        walk.go_on_with(unconnected)
+        with pytest.raises(octavo.ConnectionLost) as raised:
+            walk.step()
+    assert raised.value.outcome == "unknown"
 
 
 @pytest.mark.parametrize("under_way", [1, 3, 8])

@@ -46,6 +46,10 @@ class Walk:
     def done(self) -> bool:
         return self._next is None
 
+    def go_on_with(self, db: Octavo[Sync]) -> None:
+        """Have another client carry the next waves."""
+        self._engine = cast("Any", db)._engine
+
     def step(self) -> None:
         """Carry the next wave, or a part of it."""
         command = self._next
