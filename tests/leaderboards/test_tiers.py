@@ -12,7 +12,7 @@ import pytest
 
 import octavo
 from octavo import ConfigMismatch
-from octavo.leaderboards import Tier, Tiers, TierStanding
+from octavo.leaderboards import Tier, Tiers, TierStanding, Window
 from octavo.leaderboards.ranking import RANK_METHODS
 from tests.leaderboards.model import Model
 
@@ -87,6 +87,23 @@ def test_a_share_is_exact_where_a_float64_is_not(one: Octavo[Sync]) -> None:
     standing = board.tier("m0")
     assert standing is not None
     assert standing.distance == 375 - 33
+
+
+def test_periods_windows_and_seasons_have_the_tiers_too(db: Octavo[Sync]) -> None:
+    window = Window(3600)
+    board = db.leaderboard(
+        "x", half_life=3600, periods=["year", window], tiers=Tiers.by_rank(up=1, stay=3)
+    )
+    season = board.season("spring")
+    season.open()
+    for table in (board, season):
+        table.submit_many({"ada": 20, "bob": 10})
+    for standings in (board, board.period("year"), board.window(window), season):
+        assert [(tier.name, tier.count) for tier in standings.tiers()] == [("up", 1), ("stay", 1)]
+        assert names(standings.in_tier("stay")) == ["bob"]
+        standing = standings.tier("bob")
+        assert standing is not None
+        assert (standing.tier, standing.rank, round(standing.score, 1)) == ("stay", 1, 10)
 
 
 def test_an_empty_board_has_empty_tiers(db: Octavo[Sync]) -> None:
@@ -234,6 +251,11 @@ def test_a_tier_of_ten_thousand_members_is_returned_whole(one: Octavo[Sync]) -> 
 def test_what_are_no_tiers_is_refused_by_name(by: Any, cutoffs: Any, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Tiers(by, cutoffs)
+
+
+def test_tiers_by_score_are_refused_where_scores_decay() -> None:
+    with pytest.raises(ValueError, match=r"tiers.*half_life"):
+        nowhere(half_life=60, tiers=BY_SCORE)
 
 
 @pytest.mark.parametrize(

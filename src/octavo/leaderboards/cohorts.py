@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from octavo.leaderboards.tiers import Tiers
 
 _MOST_KNOWN = 10_000
+_MOST_BOARDS = 1_000
 
 _here = Path(__file__)
 JOIN = Script(_here.with_name("join.lua"), idempotent=True)
@@ -84,11 +85,12 @@ class Cohorts(Job[M]):
         self._options = options
         self._members = f"{base}:members".encode()
         self._known: _Known = engine.common.shared(f"cohorts {base}", _Known)
-        self.board(1)  # refuses wrong options now
+        self._boards: Bounded[int, Leaderboard[Any]] = Bounded(_MOST_BOARDS)
+        self._unsent(self._known.newest)  # refuses wrong options now
 
     def board(self, number: int) -> Leaderboard[M]:
         """Return the board of a cohort; the first cohort is 1."""
-        return self._board(self._engine, number)
+        return self._board(self._engine, whole("number", number))
 
     @operation
     def join(self, member: str) -> Command[int]:
@@ -156,7 +158,15 @@ class Cohorts(Job[M]):
         return Command(words, (self._members,), _count, then=then, opening=True)
 
     def _board(self, engine: Any, number: int) -> Leaderboard[Any]:
-        return Leaderboard(engine, f"{self._base}:{whole('number', number)}", **self._options)
+        return Leaderboard(engine, f"{self._base}:{number}", **self._options)
+
+    def _unsent(self, number: int) -> Leaderboard[Any]:
+        """Return the board of a cohort, whose operations return their Commands."""
+        board = self._boards.get(number)
+        if board is None:
+            board = self._board(_Unsent(self._common), number)
+            self._boards.set(number, board)
+        return board
 
     def _placed(
         self,
@@ -171,7 +181,7 @@ class Cohorts(Job[M]):
         What it is sent with is a guess. If that is wrong, the cohort is the reply, and the same
         goes to its board.
         """
-        command = make(self._board(_Unsent(self._common), cohort))
+        command = make(self._unsent(cohort))
         assert command.script is not None  # noqa: S101 - for checkers
         script = _placed_script(first, len(args) + 1, command.script)
         keys = (*command.keys, self._members)
@@ -218,15 +228,15 @@ class _Known:
 
     def __init__(self) -> None:
         self._cohorts: Bounded[str, int] = Bounded(_MOST_KNOWN)
-        self._newest = 1
+        self.newest = 1
 
     def guess(self, member: str) -> int:
         """Return the cohort that a member is in, or comes into."""
-        return self._cohorts.get(member) or self._newest
+        return self._cohorts.get(member) or self.newest
 
     def note(self, member: str, cohort: int) -> int:
         """Keep in which cohort a member is; return that."""
-        self._newest = max(self._newest, cohort)
+        self.newest = max(self.newest, cohort)
         self._cohorts.set(member, cohort)
         return cohort
 
@@ -238,7 +248,7 @@ class _Known:
     def clear(self) -> None:
         """Forget everything."""
         self._cohorts.clear()
-        self._newest = 1
+        self.newest = 1
 
 
 class _Placed(Script):

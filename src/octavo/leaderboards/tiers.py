@@ -110,6 +110,8 @@ class Tiers(msgspec.Struct, frozen=True):
 
     def check(self, scale: Scale) -> None:
         """Refuse scores that do not get worse from tier to tier on a board of that order."""
+        if self.by == "score" and scale.decays:
+            raise ValueError("tiers cannot be by score with half_life, as scores change")
         values = [value * scale.first for value in self.cutoffs.values()]
         if self.by == "score" and sorted(set(values)) != values:
             way = "ascend" if scale.first > 0 else "descend"
