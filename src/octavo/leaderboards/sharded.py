@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
@@ -11,13 +11,13 @@ from octavo.engine.checks import flag, millis, several, whole
 from octavo.engine.command import Async, Command, Job, M, Sync, answer, flow, operation
 from octavo.engine.keys import name_bytes
 from octavo.leaderboards import sharded_repair
-from octavo.leaderboards.definition import Keep, counted, option
+from octavo.leaderboards.definition import MOST, Keep, counted, option
 from octavo.leaderboards.ranking import RANK_METHODS, RankMethod
 from octavo.leaderboards.records import Bin, Entry, Page, Submission
 from octavo.leaderboards.scores import Order, Scale, exact
 from octavo.leaderboards.sharded_layout import ShardedLayout
 from octavo.leaderboards.sharded_moves import GRACE, Index, followed, together
-from octavo.leaderboards.sharded_runs import Cursor, Reader, Sizes
+from octavo.leaderboards.sharded_runs import Cursor, Known, Reader
 from octavo.leaderboards.sharding import Sharding, checked_bounds
 from octavo.leaderboards.standings import Percentile
 
@@ -106,11 +106,10 @@ class ShardedLeaderboard(Job[M]):
             ties=ties,
             once=flag("once", once),
         )
-        # A guess that others of this client can use, whatever their bounds are.
-        sizes: Sizes = self._common.shared(
-            f"sharded {prefix} {name} {shards}", lambda: Sizes(shards)
+        known: Known = self._common.shared(
+            f"sharded {prefix} {name} {self._index.config}", lambda: Known(shards)
         )
-        self._reader = Reader(self._index, self._scale, sizes)
+        self._reader = Reader(self._index, self._scale, known)
 
     # Writing
 
@@ -199,39 +198,39 @@ class ShardedLeaderboard(Job[M]):
 
     @operation
     def rank(self, member: str) -> Command[float | None]:
-        """Return the rank of a member, 1 for the best; None for no member. Two round trips."""
+        """Return the rank of a member, 1 for the best; None for no member. As `entry`."""
 
-        def then(standing: Standing) -> Command[float | None]:
+        def make(standing: Standing) -> Command[float | None]:
             return self._reader.ranked([standing], lambda ranks, _: ranks[0])
 
-        return self._of_one(member, then)
+        return self._reader.of_one(name_bytes("member", member), make, answer)
 
     @operation
     def score(self, member: str) -> Command[float | None]:
         """Return the score of a member; None for no member. One round trip, and always exact."""
-
-        def then(standing: Standing) -> Command[float | None]:
-            return answer(self._score(standing.place))
-
-        return self._of_one(member, then)
+        found = self._reader.find([name_bytes("member", member)])
+        return found.map(lambda one: None if one[0] is None else self._score(one[0].place))
 
     @operation
     def entry(self, member: str) -> Command[Entry | None]:
-        """Return a member with its score and rank; None for no member. Two round trips."""
+        """Return a member with its score and rank; None for no member.
 
-        def then(standing: Standing) -> Command[Entry | None]:
+        Two round trips; one if this client has seen or submitted the score that the member has.
+        """
+
+        def make(standing: Standing) -> Command[Entry | None]:
             def read(ranks: list[float], _: list[Size]) -> Entry | None:
                 return Entry(member, self._score(standing.place), ranks[0])
 
             return self._reader.ranked([standing], read)
 
-        return self._of_one(member, then)
+        return self._reader.of_one(name_bytes("member", member), make, answer)
 
     @operation
     def percentile(self, member: str, *, kind: Percentile = "mean") -> Command[float | None]:
         """Return the percentage of members that a member is ahead of; None for no member.
 
-        Two round trips.
+        Round trips as `entry`.
 
         Args:
             member: who.
@@ -245,11 +244,11 @@ class ShardedLeaderboard(Job[M]):
             members = max(sum(size.members for size in sizes), 1)
             return 100 * (members - ranks[0] + bonus[kind]) / members
 
-        def then(standing: Standing) -> Command[float | None]:
+        def make(standing: Standing) -> Command[float | None]:
             method = methods.get(kind, "fractional")
             return self._reader.ranked([standing], read, method=method, whole=True)
 
-        return self._of_one(member, then)
+        return self._reader.of_one(name_bytes("member", member), make, answer)
 
     @operation
     def ranks_of(self, members: Iterable[str]) -> Command[list[Entry]]:
@@ -273,7 +272,7 @@ class ShardedLeaderboard(Job[M]):
 
             return self._reader.ranked(standings, read)
 
-        return self._reader.find(names, then)
+        return followed(self._reader.find(names), then)
 
     # Runs of entries
 
@@ -290,22 +289,23 @@ class ShardedLeaderboard(Job[M]):
         heard of them; otherwise two or more.
         """
         size = self._page_size if size is None else counted("size", size)
-        first = min((counted("n", n) - 1) * size, 2**53)
+        first = min((counted("n", n) - 1) * size, MOST)
         return self._reader.span(first, first + size - 1)
 
     @operation
     def around(self, member: str, n: int = 5) -> Command[list[Entry]]:
         """Return a member with `n` neighbours on each side; empty for no member.
 
-        Two round trips; three where they are in several shards. Near the ends the window slides, so
-        that it keeps its size.
+        Round trips as `entry`, and one more where they are in several shards. Near the ends the
+        window slides, so that it keeps its size.
         """
         n = counted("n", n, 0)
 
-        def then(found: list[Standing | None]) -> Command[list[Entry]]:
-            return answer([]) if found[0] is None else self._reader.around(found[0], n)
+        def make(standing: Standing) -> Command[tuple[int, int, list[Entry] | None]]:
+            return self._reader.around(standing, n)
 
-        return self._reader.find([name_bytes("member", member)], then)
+        name = name_bytes("member", member)
+        return self._reader.of_one(name, make, self._reader.spread).map(_or_none)
 
     @operation
     def between_scores(
@@ -426,6 +426,7 @@ class ShardedLeaderboard(Job[M]):
             before, after = change.before, change.after
             assert after is not None  # noqa: S101 - for checkers
             assert change.rank is not None  # noqa: S101
+            self._reader.see(change.member, after)
             return Submission(
                 member,
                 change.accepted,
@@ -438,14 +439,6 @@ class ShardedLeaderboard(Job[M]):
 
         name = name_bytes("member", member)
         return self._index.change(keep, [(name, place)], read, ranked=True)
-
-    def _of_one(
-        self, member: str, then: Callable[[Standing], Command[T | None]]
-    ) -> Command[T | None]:
-        def found(standings: list[Standing | None]) -> Command[T | None]:
-            return answer(None) if standings[0] is None else then(standings[0])
-
-        return self._reader.find([name_bytes("member", member)], found)
 
     def _counting(self, low: float, high: float, *, last: bool = True) -> list[Command[int]]:
         """Return the Commands that count the scores from `low` to `high`, that included if `last`.
@@ -496,6 +489,10 @@ def _pairs(
         except (TypeError, ValueError):
             raise TypeError(f"scores must be pairs of member and score, not {pair!r}") from None
         yield member, score
+
+
+def _or_none(entries: list[Entry] | None) -> list[Entry]:
+    return [] if entries is None else entries
 
 
 def _mixed(entries: list[Entry], part: float) -> float | None:

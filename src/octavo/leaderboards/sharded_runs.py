@@ -6,7 +6,7 @@ and all that the better shards have. Both are asked in one wave.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from octavo.leaderboards.sharded_moves import Index, Standing
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 _SLACK = 8
 """Entries read too many on each side, so that what came and went meanwhile costs no other wave."""
 _TRIES = 4
+_MOST_SEEN = 10_000
+"""Members whose last standing a client remembers."""
 
 
 class Run(NamedTuple):
@@ -60,20 +63,33 @@ class Run(NamedTuple):
         return self.first + len(self.keys) - 1
 
 
-class Sizes:
-    """How many members the shards had when they were last asked: where a page may begin.
+class Known:
+    """What a client has heard of a board: guesses that answers are checked against.
 
     Attributes:
-        known: the sizes, best shard first; None where they are not known.
+        sizes: how many members the shards had, best first; None where that is not known.
     """
 
     def __init__(self, number: int) -> None:
-        self.known: list[int | None] = [None] * number
+        self.sizes: list[int | None] = [None] * number
+        self._standings: OrderedDict[bytes, Standing] = OrderedDict()
 
     def hear(self, sizes: Mapping[int, Size]) -> None:
         """Take note of sizes."""
         for shard, size in sizes.items():
-            self.known[shard] = size.members
+            self.sizes[shard] = size.members
+
+    def see(self, member: bytes, standing: Standing) -> None:
+        """Take note of where a member stands."""
+        # Each step is one of the dictionary's, so that threads need no lock.
+        self._standings.pop(member, None)
+        self._standings[member] = standing
+        if len(self._standings) > _MOST_SEEN:
+            self._standings.popitem(last=False)
+
+    def standing(self, member: bytes) -> Standing | None:
+        """Return where a member was seen last."""
+        return self._standings.get(member)
 
 
 class Reader:
@@ -82,25 +98,20 @@ class Reader:
     Args:
         index: its homes and shards.
         scale: how its scores become places.
-        sizes: what is known of its shards.
+        known: what this client has heard of it.
     """
 
-    def __init__(self, index: Index, scale: Scale, sizes: Sizes) -> None:
+    def __init__(self, index: Index, scale: Scale, known: Known) -> None:
         self._index = index
         self._scale = scale
-        self._sizes = sizes
+        self._known = known
         self._config = f"{index.config} ".encode()
         self._all = range(index.sharding.number)
 
     # Members
 
-    def find(self, members: Sequence[bytes], then: Callable[[Any], Command[T]]) -> Command[T]:
-        """Return the Command that asks the homes where members stand, and goes on.
-
-        Args:
-            members: who; `then` gets as many standings, None for no member.
-            then: makes the follow-up.
-        """
+    def find(self, members: Sequence[bytes]) -> Command[list[Standing | None]]:
+        """Return the Command that asks the homes where members stand; None is no member."""
         homes: defaultdict[Home, list[bytes]] = defaultdict(list)
         for member in members:
             homes[self._index.home(member)].append(member)
@@ -118,7 +129,43 @@ class Reader:
             standings = {name: standing for one in found for name, standing in one.items()}
             return [standings[member] for member in members]
 
-        return followed(self._index.apart(together(parts, read)), then)
+        return self._index.apart(together(parts, read))
+
+    def of_one(
+        self,
+        member: bytes,
+        make: Callable[[Standing], Command[T]],
+        finish: Callable[[T], Command[V]],
+    ) -> Command[V | None]:
+        """Return the Command that finds out something about where a member stands.
+
+        If the member was seen before, that is found out at once, for the entry which it had then;
+        its home, asked in the same wave, tells whether it still has it.
+
+        Args:
+            member: who; None is the result for no member.
+            make: makes what finds out, in one wave.
+            finish: makes what comes after that; `answer` if nothing does.
+        """
+        seen = self._known.standing(member)
+
+        def then(found: list[Any]) -> Command[Any]:
+            standing: Standing | None = found[0][0]
+            if standing is None:
+                return answer(None)
+            if standing == seen:
+                return finish(found[1])
+            self._known.see(member, standing)
+            return followed(make(standing), finish)
+
+        asked: list[Command[Any]] = [self.find([member])]
+        if seen is not None:
+            asked.append(make(seen))
+        return followed(self._index.apart(together(asked, list)), then)
+
+    def see(self, member: bytes, standing: Standing) -> None:
+        """Take note of where a member stands."""
+        self._known.see(member, standing)
 
     def _entries(self, names: list[bytes], reply: list[Any]) -> dict[bytes, Standing | None]:
         meta, *entries = reply
@@ -178,7 +225,7 @@ class Reader:
 
         def read_all(replies: list[Any]) -> T:
             sizes: list[Size] = replies[len(standings) :]
-            self._sizes.hear(dict(enumerate(sizes)))
+            self._known.hear(dict(enumerate(sizes)))
             each = (size.ranks if chosen == "dense" else size.members for size in sizes)
             ahead = list(accumulate(each, initial=0))
             found = [
@@ -226,7 +273,7 @@ class Reader:
 
         def found(replies: list[Any]) -> T:
             sizes = [one.size if isinstance(one, Run) else one for one in replies]
-            self._sizes.hear(dict(zip(counted, sizes, strict=True)))
+            self._known.hear(dict(zip(counted, sizes, strict=True)))
             there = {i: one for i, one in enumerate(replies) if isinstance(one, Run)}
             return read(_Found(sizes, there))
 
@@ -272,7 +319,7 @@ class Reader:
         """Return which places of which shards to read, and which shards to count."""
         wanted: dict[int, tuple[int, int]] = {}
         ahead = 0
-        for shard, size in enumerate(self._sizes.known):
+        for shard, size in enumerate(self._known.sizes):
             room = slack if shard else 0
             low, high = max(first - ahead - room, 0), last - ahead + room
             if high < 0:
@@ -284,8 +331,12 @@ class Reader:
             ahead += size
         return wanted, self._all
 
-    def around(self, standing: Standing, n: int) -> Command[list[Entry]]:
-        """Return the Command that reads the neighbours of an entry."""
+    def around(self, standing: Standing, n: int) -> Command[tuple[int, int, list[Entry] | None]]:
+        """Return the Command that finds the neighbours of an entry.
+
+        Its result are the first and the last of their places on the board, and what stands there
+        if all of that is in one shard; see `spread`.
+        """
         shard, size = standing.shard, 2 * n + 1
         run = self.window(shard, "around", standing.place, standing.key, size)
 
@@ -302,11 +353,12 @@ class Reader:
                 return first, last, self.entries(here, ahead, low, high)
             return first, last, None
 
-        def then(found: tuple[int, int, list[Entry] | None]) -> Command[list[Entry]]:
-            first, last, entries = found
-            return self.span(first, last) if entries is None else answer(entries)
+        return self.together({shard: run}, self._all, read)
 
-        return followed(self.together({shard: run}, self._all, read), then)
+    def spread(self, found: tuple[int, int, list[Entry] | None]) -> Command[list[Entry]]:
+        """Return the Command that reads what `around` has not found in one shard."""
+        first, last, entries = found
+        return self.span(first, last) if entries is None else answer(entries)
 
     def between(
         self, places: Sequence[float], shards: range, limit: int | None

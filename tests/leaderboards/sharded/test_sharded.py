@@ -19,6 +19,8 @@ from octavo import ConfigMismatch, ConnectionLost, PrecisionLost
 from octavo.engine.keys import slot
 from octavo.leaderboards import ShardedLeaderboard, even_bounds, sample_bounds
 from octavo.leaderboards.sharded_layout import ShardedLayout
+from octavo.leaderboards.sharded_moves import Standing
+from octavo.leaderboards.sharded_runs import Known
 from octavo.leaderboards.sharding import Sharding
 from tests.leaderboards.inside import raw
 from tests.leaderboards.sharded.walk import board_of, check
@@ -90,6 +92,43 @@ def test_an_operation_takes_the_round_trips_it_says(
     call, trips = CALLS[name]
     call(board)
     assert proxy.round_trips == trips
+
+
+@pytest.mark.parametrize("name", ["rank", "entry", "percentile", "around"])
+def test_a_member_seen_before_is_asked_about_in_one_round_trip(
+    name: str, connect: Connect, proxy: WireProxy, direct: Octavo[Sync]
+) -> None:
+    prepare(board_of(direct))
+    call, _ = CALLS[name]
+    board = board_of(connect(proxy.url))
+    call(board)
+    proxy.reset()
+    assert call(board) == call(board_of(direct))
+    assert proxy.round_trips == 1
+    board_of(direct).submit("ada", 25)  # nobody tells this client
+    assert call(board) == call(board_of(direct))
+    assert proxy.round_trips == 1 + 2
+    board_of(direct).remove("ada")
+    assert call(board) == call(board_of(direct))
+    assert proxy.round_trips == 1 + 2 + 1
+
+
+def test_a_member_just_submitted_has_been_seen(
+    connect: Connect, proxy: WireProxy, direct: Octavo[Sync]
+) -> None:
+    board = board_of(connect(proxy.url))
+    board.submit("ada", 25)
+    proxy.reset()
+    assert board.rank("ada") == 1
+    assert proxy.round_trips == 1
+
+
+def test_a_client_remembers_a_bounded_number_of_members() -> None:
+    known = Known(2)
+    for i in range(12_000):
+        known.see(f"m{i}".encode(), Standing(1.0, b"", 0))
+    remembered = [known.standing(f"m{i}".encode()) is not None for i in range(12_000)]
+    assert remembered == [False] * 2000 + [True] * 10_000
 
 
 def test_a_score_that_does_not_count_is_two_round_trips(
