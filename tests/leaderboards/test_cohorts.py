@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from octavo import Octavo, Sync
-    from octavo.testing.proxy import WireProxy
+    from octavo.testing.proxy import Action, WireProxy
     from tests.fix_faces import Connect
     from tests.fix_servers import Server, Servers
 
@@ -109,6 +109,12 @@ def test_a_key_of_the_wrong_type_is_named(one: Octavo[Sync], servers: Servers, p
             ask(one.cohorts("x"))
 
 
+def test_a_batch_refuses_a_score_before_anything_is_sent(one: Octavo[Sync]) -> None:
+    with one.batch() as batch, pytest.raises(ValueError, match="score"):
+        batch.cohorts("x").submit("ada", float("nan"))
+    assert one.cohorts("x").cohort_of("ada") is None
+
+
 def test_batches_may_hold_what_goes_to_several_cohorts(one: Octavo[Sync]) -> None:
     lease = one.lock("x", tag="t").acquire()
     kinds: list[dict[str, Any]] = [{}, {"atomic": True}, {"guard": lease}]
@@ -126,6 +132,29 @@ def test_batches_may_hold_what_goes_to_several_cohorts(one: Octavo[Sync]) -> Non
     lease.release()
 
 
+def test_an_atomic_batch_writes_scores_in_its_transaction_alone(
+    proxy: WireProxy, prefix: str
+) -> None:
+    sent: list[bytes] = []
+
+    def note(words: list[bytes]) -> Action:
+        sent.append(words[0])
+        return "forward"
+
+    with octavo.connect(proxy.url, prefix=prefix) as db:
+        db.cohorts("x", size=1).join("gone")
+        proxy.script(note)
+        with db.batch(atomic=True) as batch:
+            league = batch.cohorts("x", size=1)
+            pending = [league.submit(f"m{i}", i) for i in range(3)]
+            left = [league.leave("gone"), league.leave("m0"), league.leave("nobody")]
+        assert [one.result().rank for one in pending] == [1, 1, 1]
+        assert [one.result() for one in left] == [True, True, False]
+        assert sent[-1] == b"EXEC"
+        assert sent.count(b"MULTI") == 1
+
+
+@pytest.mark.parametrize("face", ["sync", "async"], indirect=False)
 def test_who_is_known_to_a_client_costs_one_round_trip(connect: Connect, proxy: WireProxy) -> None:
     db = connect(proxy.url)
     league = db.cohorts("x", size=10)
@@ -161,6 +190,7 @@ def test_a_write_whose_reply_is_lost_is_made_once_if_asked(
         league(once).submit("bob", 1)
         writer = league(once)
         writer.submit("ada", 5)
+        writer.cohort_of("bob")
         proxy.reset()
         with faults.drop_replies(proxy):
             if once:

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 import msgspec
+from msgspec.structs import replace
 
+from octavo.engine.batch import Collector
 from octavo.engine.bounded import Bounded
 from octavo.engine.checks import whole
 from octavo.engine.command import Command, Job, M, operation
 from octavo.engine.fork import lazy
 from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
-from octavo.leaderboards.layout import Layout
+from octavo.leaderboards.layout import table_keys
 from octavo.leaderboards.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
@@ -102,14 +104,23 @@ class Cohorts(Job[M]):
     def submit(self, member: str, score: Score, *, data: object = None) -> Command[Submission]:
         """Record a score on the board of the member's cohort, having it join first. O(log N).
 
-        One round trip if this client knows the member's cohort, or the one it comes into; else two.
+        One round trip if this client knows the member's cohort, or the one it comes into; else
+        two. In a batch it has to know it.
         """
 
         def on(board: Leaderboard[Any]) -> Command[Submission]:
             return cast("Command[Submission]", board.submit(member, score, data=data))
 
         args = (name_bytes("member", member), str(self._size))
-        return self._placed(JOIN, member, args, self._known.guess(member), on)
+        guessed = self._placed(JOIN, member, args, self._known.guess(member), on)
+        if not self._asks_first(member):
+            return guessed
+
+        def then(cohort: int) -> Command[Submission]:
+            return self._placed(JOIN, member, args, cohort, on)
+
+        joined: Command[Any] = JOIN((self._members,), args, partial(self._known.note, member))
+        return replace(joined, then=then, opening=True)
 
     @operation
     def leave(self, member: str) -> Command[bool]:
@@ -123,12 +134,21 @@ class Cohorts(Job[M]):
             return command.map(lambda _: self._known.forget(member))
 
         args = (name_bytes("member", member),)
-        return self._placed(LEAVE, member, args, self._known.guess(member), off)
+        if not self._asks_first(member):
+            return self._placed(LEAVE, member, args, self._known.guess(member), off)
+
+        def then(cohort: int | None) -> Command[bool]:
+            return self._placed(LEAVE, member, args, cohort or 1, off)
+
+        found: Command[Any] = self._found(member)
+        return replace(found, then=then, opening=True)
 
     @operation
     def cohort_of(self, member: str) -> Command[int | None]:
         """Return the number of a member's cohort; None for who is in none. O(1)."""
+        return self._found(member)
 
+    def _found(self, member: str) -> Command[int | None]:
         def read(reply: bytes | None) -> int | None:
             return None if reply is None else self._known.note(member, int(reply))
 
@@ -149,7 +169,7 @@ class Cohorts(Job[M]):
         """
 
         def then(cohorts: int) -> Command[int]:
-            boards = (Layout.of(f"{self._base}:{number}") for number in range(1, cohorts + 1))
+            boards = (table_keys(f"{self._base}:{number}") for number in range(1, cohorts + 1))
             keys = (self._members, *(key for board in boards for key in board))
             self._known.clear()
             return Command((b"UNLINK", *keys), keys, lambda _: cohorts)
@@ -167,6 +187,10 @@ class Cohorts(Job[M]):
             board = self._board(_Unsent(self._common), number)
             self._boards.set(number, board)
         return board
+
+    def _asks_first(self, member: str) -> bool:
+        # What an atomic batch sends on a wrong guess would not be in its transaction.
+        return isinstance(self._engine, Collector) and not self._known.has(member)
 
     def _placed(
         self,
@@ -199,7 +223,7 @@ class Cohorts(Job[M]):
             return None if value is False or command.then is None else command.then(value)
 
         sent = script.run(keys, (*own, *args, str(cohort)), read)
-        return msgspec.structs.replace(sent, idempotent=command.idempotent, then=then)
+        return replace(sent, idempotent=command.idempotent, then=then)
 
 
 class _Elsewhere(msgspec.Struct, frozen=True):
@@ -233,6 +257,10 @@ class _Known:
     def guess(self, member: str) -> int:
         """Return the cohort that a member is in, or comes into."""
         return self._cohorts.get(member) or self.newest
+
+    def has(self, member: str) -> bool:
+        """Return whether it is no guess."""
+        return self._cohorts.get(member) is not None
 
     def note(self, member: str, cohort: int) -> int:
         """Keep in which cohort a member is; return that."""
