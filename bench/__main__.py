@@ -29,6 +29,7 @@ def arguments() -> argparse.Namespace:
         choices=("apart", "shared", "any"),
         help="server and clients on different cores, on one, or wherever the kernel puts them",
     )
+    parser.add_argument("--sharded", action="store_true", help="leaderboards over a cluster of six")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true")
     form.add_argument("--json", action="store_true", help="every round, at the end")
@@ -43,6 +44,7 @@ async def main() -> None:
         transports=("tcp", "unix") if asked.transport == "both" else (asked.transport,),
         members=asked.members or (50_000 if asked.quick else 1_000_000),
         cores=asked.cores,
+        sharded=asked.sharded,
     )
     render = report.markdown if asked.markdown else report.text
     results: list[Result | Table] = []

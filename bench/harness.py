@@ -42,6 +42,7 @@ class Options:
     transports: tuple[str, ...]
     members: int
     cores: str
+    sharded: bool = False
 
     def seconds(self, comparisons: int) -> float:
         """Return one comparison's share of the time a bench may measure for."""
