@@ -416,6 +416,16 @@ def test_periods_and_windows_of_a_board_are_merged(db: Octavo[Sync]) -> None:
     assert result.intersect(source.period("year"), source.period("year", ago=1)) == 0
 
 
+def test_an_atomic_batch_may_merge_a_window(one: Octavo[Sync]) -> None:
+    window = Window(3600)
+    one.leaderboard("a", tag=TAG, periods=window).submit_many({f"m{i}": i for i in range(9)})
+    with one.batch(atomic=True) as batch:
+        source = batch.leaderboard("a", tag=TAG, periods=window)
+        result = batch.leaderboard("b", tag=TAG)
+        counts = [result.merge(source.window(window)), result.count()]
+    assert [count.result() for count in counts] == [9, 9]
+
+
 def test_the_servers_clock_says_which_period_is_merged(one: Octavo[Sync]) -> None:
     source, result = one.leaderboard("a", tag=TAG, periods=["hour"]), boards(one, "b")[0]
     source.submit("ada", 3)

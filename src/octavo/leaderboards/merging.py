@@ -12,7 +12,7 @@ from octavo.engine.script import Script
 from octavo.leaderboards.definition import MOST, option
 from octavo.leaderboards.layout import Layout, table_keys
 from octavo.leaderboards.scores import exact
-from octavo.leaderboards.tables import Late, told_to_ask_again
+from octavo.leaderboards.tables import told_to_ask_again
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,16 @@ Aggregate = Literal["sum", "best", "worst", "first", "last"]
 _here = Path(__file__)
 MERGE = Script(_here.with_name("merge.lua"))
 EXPIRE = Script(_here.with_name("expire.lua"))
+
+
+class Late(NamedTuple):
+    """The answer of a merge that did nothing, as its sources are not those of this time.
+
+    Attributes:
+        at: the time, in microseconds since 1970.
+    """
+
+    at: int
 
 
 class Source(NamedTuple):

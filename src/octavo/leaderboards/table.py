@@ -13,6 +13,7 @@ from octavo.engine.script import Script
 from octavo.leaderboards.definition import counted
 from octavo.leaderboards.merging import (
     Aggregate,
+    Late,
     check_slots,
     expiring,
     merged,
@@ -20,7 +21,7 @@ from octavo.leaderboards.merging import (
 )
 from octavo.leaderboards.rows import plainly
 from octavo.leaderboards.standings import Standings
-from octavo.leaderboards.tables import Clock, Late
+from octavo.leaderboards.tables import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -161,7 +162,7 @@ class Table(Standings[M]):
         def evicted(more: Any) -> Command[int]:
             return self._merged(others, of, how) if more else command
 
-        return Command((), (), any, parts=evictions, then=evicted)
+        return Command((), (), any, parts=evictions, then=evicted, opening=True)
 
     def _change(
         self, script: Script, args: Sequence[Argument], read: Callable[[Any], T]
