@@ -16,7 +16,7 @@ from octavo.engine.command import Command, Job, M, operation
 from octavo.engine.fork import lazy
 from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
-from octavo.leaderboards.layout import table_keys
+from octavo.leaderboards.layout import cohort_base, members_key, table_keys
 from octavo.leaderboards.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Cohorts(Job[M]):
         self._base = base
         self._size = whole("size", size)
         self._options = options
-        self._members = f"{base}:members".encode()
+        self._members = members_key(base)
         self._known: _Known = engine.common.shared(f"cohorts {base}", _Known)
         self._boards: Bounded[int, Leaderboard[Any]] = Bounded(_MOST_BOARDS)
         self._unsent(self._known.newest)  # refuses wrong options now
@@ -169,7 +169,7 @@ class Cohorts(Job[M]):
         """
 
         def then(cohorts: int) -> Command[int]:
-            boards = (table_keys(f"{self._base}:{number}") for number in range(1, cohorts + 1))
+            boards = (table_keys(cohort_base(self._base, n)) for n in range(1, cohorts + 1))
             keys = (self._members, *(key for board in boards for key in board))
             self._known.clear()
             return Command((b"UNLINK", *keys), keys, lambda _: cohorts)
@@ -178,7 +178,7 @@ class Cohorts(Job[M]):
         return Command(words, (self._members,), _count, then=then, opening=True)
 
     def _board(self, engine: Any, number: int) -> Leaderboard[Any]:
-        return Leaderboard(engine, f"{self._base}:{number}", **self._options)
+        return Leaderboard(engine, cohort_base(self._base, number), **self._options)
 
     def _unsent(self, number: int) -> Leaderboard[Any]:
         """Return the board of a cohort, whose operations return their Commands."""

@@ -26,6 +26,9 @@ The keys of a board as a whole:
 | `{base}:seasons` | hash | season → when it opens and closes, in us | none |
 | `{base}:submitted:KEY` | string | the reply to a submission with an idempotency key | a day |
 
+A league has `{base}:members`, a hash: member → number of its cohort; empty field → the newest cohort
+and how many are in it. Cohort 7 has a table at `{base}:7`.
+
 A *place score* is lower for the better: the score itself on an ascending board, its negative on a
 descending one, so that the sorted set stands best first and one direction serves both. With
 `half_life=` it is the negative of log2(score) + time / half-life. The *prefix* orders what ties on
@@ -61,6 +64,16 @@ def table_keys(base: str) -> tuple[bytes, ...]:
 def board_keys(base: str) -> tuple[bytes, ...]:
     """Return the keys of a board as a whole that its scripts take before those of the tables."""
     return tuple(f"{base}:{part}".encode() for part in ("rules", "audit", "events", "watching"))
+
+
+def members_key(base: str) -> bytes:
+    """Return the key that says in which cohort the members of a league are."""
+    return f"{base}:members".encode()
+
+
+def cohort_base(base: str, number: int) -> str:
+    """Return what the keys of a cohort's board begin with."""
+    return f"{base}:{number}"
 
 
 def seasons_key(base: str) -> bytes:
