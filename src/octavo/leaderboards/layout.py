@@ -26,8 +26,8 @@ The keys of a board as a whole:
 | `{base}:seasons` | hash | season → when it opens and closes, in us | none |
 | `{base}:submitted:KEY` | string | the reply to a submission with an idempotency key | a day |
 
-A league has `{base}:members`, a hash: member → number of its cohort; empty field → the newest cohort
-and how many are in it. Cohort 7 has a table at `{base}:7`.
+A league has `{base}:members`, a hash: member → number of its cohort; empty field → the newest
+cohort and how many are in it. Cohort 7 has a table at `{base}:7`.
 
 A *place score* is lower for the better: the score itself on an ascending board, its negative on a
 descending one, so that the sorted set stands best first and one direction serves both. With
