@@ -40,6 +40,7 @@ def test_changes_whose_waves_mingle_leave_an_exact_board(one: Octavo[Sync]) -> N
     dice = random.Random(faults.run_seed())
     for _ in range(60):
         under_way = [start(one, dice) for _ in range(5)]
+        under_way.append(Walk(one, board_of(one), "repair", *MEMBERS, dice=dice))
         while under_way:
             walk = dice.choice(under_way)
             walk.step()

@@ -23,7 +23,7 @@ class Walk:
     Args:
         db: a client.
         board: of that client.
-        name: the operation.
+        name: the operation; "repair" is that of one member, taking over what is under way.
         args: its arguments.
         dice: if given, what a wave tells several shards arrives in any order, a step each.
     """
@@ -38,7 +38,12 @@ class Walk:
     ) -> None:
         self._engine: Any = cast("Any", db)._engine
         operation: Any = getattr(type(board), name)
-        self._next: Any = operation.__wrapped__(board, *args)
+        self._next: Any
+        if name == "repair":
+            pairs = [(member.encode(), None) for member in args]
+            self._next = cast("Any", board)._index.change("repair", pairs, list, grace=0)
+        else:
+            self._next = operation.__wrapped__(board, *args)
         self._dice = dice
         self._replies: dict[int, Any] = {}
 
