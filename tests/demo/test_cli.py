@@ -139,13 +139,18 @@ def test_plain_output_has_a_line_every_six_hours_and_then_the_boards(url: str) -
     result = CliRunner().invoke(app, ["demo", "--plain", "--speed", "max", "--url", url, *ONE_DAY])
 
     head, *updates = result.stdout.split("\n\n")[0].splitlines()
-    assert head.count("|") == 4
+    assert head.count("|") == 8
+    assert {line.count("|") for line in updates} == {8}
     assert [line.partition(" | ")[0][-5:] for line in updates[:3]] == ["10:00", "16:00", "22:00"]
     assert "-" in updates[0].split(" | ")
     assert all(re.search(r" \| \d+ of 127, \d+ wait$", line) for line in updates)
     assert re.search(
-        r"^Busiest routes \(departures\)\n   1  \w{3}-\w{3}  ", result.stdout, re.MULTILINE
+        r" \| (\w{3}-\w{3}: \d+ \| ){3}\w{3}-\w{3} up \d+ to no. [123] \| ", updates[1]
     )
+    for title in ("Busiest routes", "Routes this week"):
+        assert re.search(
+            rf"^{title} \(departures\)\n   1  \w{{3}}-\w{{3}}  ", result.stdout, re.MULTILINE
+        )
     assert re.search(r"^ *=\d+  \w{3}-\w{3}  .* \d+$", result.stdout, re.MULTILINE)
     assert result.stdout.endswith("round trips\n")
 

@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 import octavo
 from octavo.demo.flights import NEW_YORK, Flight, load
-from octavo.demo.replay import MINIMUM, ON_TIME, Boards, Replay, by_minute, moments
+from octavo.demo.replay import (
+    MINIMUM,
+    ON_TIME,
+    PERIODS,
+    Boards,
+    Replay,
+    by_minute,
+    moments,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from octavo import Octavo, Sync
     from octavo.leaderboards import Entry
@@ -58,16 +66,33 @@ def expected(flights: list[Flight]) -> tuple[list[object], list[object], list[ob
 
 def held(db: Octavo[Sync]) -> tuple[list[object], list[object], list[object]]:
     """All rows of the boards, as the server ranks them."""
-
-    def row(entry: Entry) -> object:
-        return entry.rank, entry.member, entry.scores or entry.score
-
     boards = Boards(db)
-    routes, carriers, aircraft = (
-        [row(entry) for entry in board]
-        for board in (boards.routes, boards.carriers, boards.aircraft)
-    )
-    return routes, carriers, aircraft
+    return rows(boards.routes), rows(boards.carriers), rows(boards.aircraft)
+
+
+def rows(entries: Iterable[Entry]) -> list[object]:
+    return [(entry.rank, entry.member, entry.scores or entry.score) for entry in entries]
+
+
+def departures_by(start: Callable[[datetime], datetime]) -> dict[datetime, list[object]]:
+    """What the board of routes must hold in each of the week's periods, by when it starts."""
+    periods = defaultdict[datetime, list[tuple[str, int]]](list)
+    for minute in by_minute(load()):
+        for flight in minute.departures:
+            periods[start(minute.start)].append((flight.route, 1))
+    return {start: [*ranked(summed(departures))] for start, departures in periods.items()}
+
+
+def hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0)
+
+
+def midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0)
+
+
+def monday(moment: datetime) -> datetime:
+    return midnight(moment) - timedelta(days=moment.weekday())
 
 
 def test_a_full_replay_ends_with_the_boards_that_plain_python_computes(
@@ -80,6 +105,10 @@ def test_a_full_replay_ends_with_the_boards_that_plain_python_computes(
         replay.advance(replay.last)
 
         assert held(db) == expected(flights)
+        board = Boards(db).routes
+        for period, start in zip(PERIODS, (hour, midnight, monday), strict=True):
+            routes = departures_by(start)
+            assert {at: rows(board.period(period, at=at)) for at in routes} == routes
     assert replay.departures == sum(f.departed is not None for f in flights) == 6430
     assert replay.arrivals == sum(f.arrived is not None for f in flights) == 6352
 
@@ -90,6 +119,8 @@ def test_a_day_ends_the_same_on_every_kind_of_server(server: Server, prefix: str
         replay.advance(replay.last)
 
         assert held(db) == expected(ONE_DAY)
+        standings, _ = replay.look(10)
+        assert standings.week == standings.routes != []
 
 
 def test_the_week_has_shared_ranks_to_show() -> None:
@@ -110,6 +141,63 @@ def test_at_noon_the_boards_know_the_morning_only(servers: Servers, prefix: str)
     assert departed == replay.departures
     assert departed == sum(f.departed is not None and f.departed <= noon for f in ONE_DAY)
     assert replay.arrivals == sum(f.arrived is not None and f.arrived <= noon for f in ONE_DAY)
+
+
+def test_the_periods_shown_are_those_of_the_moment(servers: Servers, prefix: str) -> None:
+    noon = DAY + timedelta(hours=12)
+    after = noon + timedelta(minutes=30)
+
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
+        replay = Replay(db, load(DAY - timedelta(days=2), DAY + timedelta(days=1)))
+        replay.advance(after)
+        standings, _ = replay.look(1000)
+
+    assert departed(standings.hour) == between(noon, after)
+    assert departed(standings.day) == between(DAY, after)
+    assert departed(standings.week) == between(DAY - timedelta(days=1), after)
+    assert departed(standings.routes) == between(DAY - timedelta(days=2), after)
+
+
+def departed(entries: list[Entry]) -> float:
+    return sum(entry.score for entry in entries)
+
+
+def between(first: datetime, last: datetime) -> int:
+    """How many flights left in this time, its end included."""
+    return sum(first <= flight.departed <= last for flight in load() if flight.departed)
+
+
+def test_at_a_full_hour_the_one_that_is_over_is_shown(servers: Servers, prefix: str) -> None:
+    noon = DAY + timedelta(hours=12)
+    flights = [flight for flight in ONE_DAY if flight.departed != noon]
+
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
+        replay = Replay(db, flights)
+        replay.advance(noon)
+        standings, _ = replay.look(1000)
+
+    assert departed(standings.hour) > 0
+    assert departed(standings.hour) == sum(
+        noon - timedelta(hours=1) <= flight.departed < noon for flight in flights if flight.departed
+    )
+
+
+def test_every_departure_is_told_once(servers: Servers, prefix: str) -> None:
+    left = [flight for minute in by_minute(ONE_DAY) for flight in minute.departures]
+    told = list[str]()
+
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
+        replay = Replay(db, ONE_DAY)
+        for moment in hours(replay):
+            replay.advance(moment)
+            _, events = replay.look(1)
+            told += [event.member for event in events if event.kind == "changed"]
+
+    assert told == [flight.route for flight in left]
+
+
+def hours(replay: Replay) -> Iterator[datetime]:
+    return moments(replay.first, replay.last, timedelta(hours=1), math.inf)
 
 
 def test_a_carrier_is_ranked_from_its_thirtieth_arrival_on(servers: Servers, prefix: str) -> None:
@@ -150,25 +238,36 @@ def test_a_new_replay_begins_with_empty_boards(servers: Servers, prefix: str) ->
     with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
         earlier = Replay(db, ONE_DAY)
         earlier.advance(earlier.last)
-        Replay(db, ONE_DAY).clear()
+        replay = Replay(db, ONE_DAY)
+        replay.clear()
 
+        board = Boards(db).routes
         assert held(db) == ([], [], [])
+        assert board.events().read("0-0") == []
+        with db.batch() as batch:
+            routes = Boards(batch).routes
+            counts = [
+                routes.period(period, at=moment).count()
+                for moment in (replay.first, *hours(replay))
+                for period in PERIODS
+            ]
+        assert {count.result() for count in counts} == {0}
 
 
-def test_a_simulated_minute_and_a_look_at_all_boards_are_one_round_trip_each(
+def test_an_hour_of_flights_and_a_look_at_all_boards_are_one_round_trip_each(
     proxy: WireProxy, prefix: str
 ) -> None:
     with octavo.connect(proxy.url, prefix=prefix) as db:
         replay = Replay(db, ONE_DAY)
         replay.clear()
 
-        for minute in by_minute(ONE_DAY)[:200]:
+        for moment in hours(replay):
             proxy.reset()
             before = replay.round_trips
-            replay.advance(minute.start)
-            # Arrivals of carriers with too few of them write nothing.
-            assert proxy.round_trips == 1 or not minute.departures
-            replay.standings(10)
+            replay.advance(moment)
+            # At night nothing may happen, or arrivals of carriers with too few of them.
+            assert proxy.round_trips == 1 or moment.hour < 6
+            replay.look(10)
             assert proxy.round_trips == replay.round_trips - before <= 2
 
 

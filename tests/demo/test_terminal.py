@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,21 @@ PANELS = [
         title,
         "departures",
         [
-            Row("1", "new", "JFK-LAX  Los Angeles Intl", "225"),
-            Row("=2", "up", "LGA-ATL  Hartsfield Jackson Atlanta Intl", "184"),
-            Row("=2", "down", "LGA-ORD  Chicago Ohare Intl", "184"),
+            Row("1", "new", "JFK-LAX", "Los Angeles Intl", "225"),
+            Row("=2", "up", "LGA-ATL", "Hartsfield Jackson Atlanta Intl", "184"),
+            Row("=2", "down", "LGA-ORD", "Chicago Ohare Intl", "184"),
         ],
     )
-    for title in ("Busiest routes", "Most punctual carriers", "Most delayed aircraft")
+    for title in (
+        "Busiest routes",
+        "Most punctual carriers",
+        "Most delayed aircraft",
+        "Routes this hour",
+        "Routes today",
+        "Routes this week",
+    )
 ]
+HEAD = ["Tue 09 Jul 2013 12:00", "3 events/s", "Today: JFK-LAX up 2 to no. 1"]
 
 
 PAGE = Card(
@@ -79,10 +88,12 @@ def drawn(width: int, *, encoding: str = "utf-8", panels: list[Panel] = PANELS) 
         file=io.TextIOWrapper(io.BytesIO(), encoding), width=width, height=24, force_terminal=True
     )
     with console.capture() as capture:
-        console.print(
-            terminal.render(panels, CARDS, "Tue 09 Jul 2013 12:00", "3 events/s", console)
-        )
+        console.print(terminal.render(HEAD, panels, CARDS, console))
     return capture.get()
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[\dm", "", text)
 
 
 @pytest.fixture(autouse=True)
@@ -91,23 +102,25 @@ def _no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
 
 
-def test_a_wide_terminal_has_the_boards_side_by_side() -> None:
-    row = next(line for line in drawn(150).splitlines() if "JFK-LAX" in line)
+def test_a_wide_terminal_has_three_boards_side_by_side() -> None:
+    rows = [line for line in drawn(150).splitlines() if "JFK-LAX  " in line]
 
-    assert row.count("JFK-LAX  Los Angeles Intl") == 3
+    assert [row.count("JFK-LAX  Los Angeles Intl") for row in rows[:2]] == [3, 3]
 
 
 def test_a_narrow_terminal_has_them_one_below_the_other() -> None:
-    titles = [line for line in drawn(60).splitlines() if "─ Most" in line or "─ Busiest" in line]
+    titles = re.findall("─ (Most|Busiest|Routes) [^─]+ ─+╮\n", drawn(60))
 
-    assert len(titles) == 3
+    assert len(titles) == len(PANELS)
+
+
+def test_the_head_is_above_them() -> None:
+    assert [line.rstrip() for line in plain(drawn(60)).splitlines()[:3]] == HEAD
 
 
 @pytest.mark.parametrize("width", [12, 20, 40, 71, 72, 80, 120, 250])
 def test_nothing_is_wider_than_the_terminal(width: int) -> None:
-    lines = drawn(width).replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
-
-    assert max(cell_len(line) for line in lines.splitlines()) <= width
+    assert max(cell_len(line) for line in plain(drawn(width)).splitlines()) <= width
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.title)
@@ -120,20 +133,28 @@ def test_a_card_has_its_lines_whole_on_80_columns(card: Card) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "cards"),
+    ("width", "height", "boards", "cards"),
     [
-        (80, 32, CARDS),
-        (80, 24, [PAGE, GATES]),
-        (80, 20, [PAGE]),
-        (80, 13, []),
-        (50, 24, [PAGE]),
-        (50, 20, []),
+        (150, 45, 6, CARDS),
+        (80, 36, 6, CARDS),
+        (80, 30, 6, [PAGE, GATES]),
+        (80, 24, 6, [PAGE]),
+        (80, 13, 6, []),
+        (80, 12, 3, []),
+        (50, 60, 6, CARDS),
+        (50, 33, 6, []),
+        (50, 32, 3, [PAGE]),
+        (50, 24, 3, []),
     ],
 )
-def test_a_low_terminal_has_fewer_cards(width: int, height: int, cards: list[Card]) -> None:
+def test_a_low_terminal_has_fewer_cards_and_a_lower_one_fewer_boards(
+    width: int, height: int, boards: int, cards: list[Card]
+) -> None:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
 
-    assert terminal.cards_that_fit(CARDS, console) == cards
+    fit = terminal.fit(CARDS, console)
+
+    assert (fit.boards, fit.cards) == (boards, cards)
 
 
 def test_ranks_ties_and_movements_show() -> None:
@@ -162,16 +183,15 @@ def test_boards_may_be_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height"), [(80, 24), (200, 50), (50, 24), (50, 20), (72, 6), (72, 19)]
+    ("width", "height"), [(80, 24), (80, 13), (200, 50), (50, 24), (50, 20), (72, 6), (72, 19)]
 )
 def test_the_screen_is_never_taller_than_the_terminal(width: int, height: int) -> None:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
-    cards = terminal.cards_that_fit(CARDS, console)
-    rows = terminal.rows_that_fit(console, cards)
-    many = [panel._replace(rows=panel.rows[:1] * rows) for panel in PANELS]
+    boards, rows, cards = terminal.fit(CARDS, console)
+    many = [panel._replace(rows=panel.rows[:1] * rows) for panel in PANELS[:boards]]
 
     with console.capture() as capture:
-        console.print(terminal.render(many, cards, "now", "", console))
+        console.print(terminal.render(HEAD, many, cards, console))
 
     assert len(capture.get().splitlines()) <= height
 
@@ -180,7 +200,7 @@ def test_the_last_boards_stay_when_the_replay_is_over(servers: Servers, prefix: 
     start = datetime(2013, 7, 9, tzinfo=NEW_YORK)
     flights = load(start, start + timedelta(hours=8))
     url = servers.get("embedded").url
-    console = Console(file=io.StringIO(), width=120, height=24, force_terminal=True)
+    console = Console(file=io.StringIO(), width=120, height=30, force_terminal=True)
 
     with (
         octavo.connect(url, prefix=prefix) as db,
@@ -192,6 +212,8 @@ def test_the_last_boards_stay_when_the_replay_is_over(servers: Servers, prefix: 
     live, _, left = all_.get().rpartition("\x1b[?1049l")
     assert "\x1b[?25h" in live
     assert "Busiest routes" in left
+    assert "Routes this hour" in left
+    assert re.search(r"^Today: \w{3}-\w{3} up \d+ to no. [123], ", left, re.MULTILINE)
     assert "Airport page: " in left
     assert "% hits: " in left
     assert " hand-overs; longest " in left

@@ -24,6 +24,8 @@ _ROWS = 10
 def lines(week: Week, view: View, speed: float) -> Iterator[str]:
     """Play, and yield who leads every six simulated hours or ten real seconds, then the boards.
 
+    With each of them comes the last route that climbed to the best of its day.
+
     At the same speed the same flights give the same lines, however long it takes; but for what goes
     by the real clock: the airport's page at the end, what its cache has done, the fences, and the
     limits of the API.
@@ -31,17 +33,24 @@ def lines(week: Week, view: View, speed: float) -> Iterator[str]:
     replay = week.replay
     step = timedelta(seconds=min(_STEP, speed * _PAUSE))
     panels: list[Panel] = []
-    yield "time | busiest route | most punctual carrier | most delayed aircraft | gates"
+    yield (
+        "time | busiest route | most punctual carrier | most delayed aircraft"
+        " | this hour | today | this week | up today | gates"
+    )
     for moment in moments(replay.first, replay.last, step, speed):
         week.advance(moment)
-        panels = view.panels(replay.standings(_ROWS + 1), _ROWS)
-        yield " | ".join([clock(moment), *map(_leader, panels), gates_taken(week.gates.use)])
+        standings, events = replay.look(_ROWS + 1)
+        panels = view.panels(standings, _ROWS)
+        climb = next(iter(view.climbs(events)), "-")
+        leaders = map(_leader, panels)
+        yield " | ".join([clock(moment), *leaders, climb, gates_taken(week.gates.use)])
     for panel in panels:
         yield ""
         yield f"{panel.title} ({panel.unit})"
-        width = max((len(row.name) for row in panel.rows), default=0)
-        for row in panel.rows:
-            yield f"{row.rank:>4}  {row.name:<{width}}  {row.score:>14}"
+        names = [f"{row.member}  {row.name}" for row in panel.rows]
+        width = max(map(len, names), default=0)
+        for row, name in zip(panel.rows, names, strict=True):
+            yield f"{row.rank:>4}  {name:<{width}}  {row.score:>14}"
     for card in cards(week):
         yield ""
         yield f"{card.title} ({card.subtitle})"
@@ -52,4 +61,4 @@ def lines(week: Week, view: View, speed: float) -> Iterator[str]:
 
 
 def _leader(panel: Panel) -> str:
-    return f"{panel.rows[0].name}: {panel.rows[0].score}" if panel.rows else "-"
+    return f"{panel.rows[0].member}: {panel.rows[0].score}" if panel.rows else "-"

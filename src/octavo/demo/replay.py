@@ -1,27 +1,43 @@
-"""The replay: flights become writes to three live leaderboards, a simulated minute at a time."""
+"""The replay: flights become writes to three live leaderboards, in order of simulated time."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
+from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import octavo
+from octavo.leaderboards import Events, Period
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from octavo.demo.flights import Flight
-    from octavo.leaderboards import Entry, Leaderboard
+    from octavo.leaderboards import Entry, Event, Leaderboard
 
-__all__ = ["Boards", "Minute", "Replay", "Standings", "by_minute", "moments"]
+__all__ = ["BEST", "PERIODS", "Boards", "Minute", "Replay", "Standings", "by_minute", "moments"]
 
 ON_TIME = 15
 """The most minutes late that count as on time, as the airlines' statistics have it."""
 
 MINIMUM = 30
 """The flights a carrier must have landed before it is ranked."""
+
+BEST = 3
+"""The places of the day that the board of routes tells of."""
+
+PERIODS = (
+    Period("hour", zone="America/New_York", keep=math.inf),
+    Period("day", zone="America/New_York", keep=math.inf),
+    Period("week", zone="America/New_York", keep=math.inf),
+)
+"""The periods of the board of routes. Kept for good, as those of 2013 ended long ago."""
+
+_MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
 
 Face = TypeVar("Face", octavo.Sync, octavo.Async, octavo.Batch)
 
@@ -30,13 +46,15 @@ class Boards(Generic[Face]):
     """The leaderboards of the demo, on a connection or in a batch.
 
     Attributes:
-        routes: departures, by pair of airports.
+        routes: departures, by pair of airports; of all time and of each hour, day and week.
         carriers: the share of arrivals on time, then the number of arrivals, by carrier.
         aircraft: minutes of departure delay, by tail number.
     """
 
     def __init__(self, db: octavo.Octavo[Face]) -> None:
-        self.routes: Leaderboard[Face] = db.leaderboard("routes", keep="sum")
+        self.routes: Leaderboard[Face] = db.leaderboard(
+            "routes", keep="sum", periods=PERIODS, events=Events(top=BEST, of="day")
+        )
         self.carriers: Leaderboard[Face] = db.leaderboard(
             "carriers", order=("desc", "desc"), keep="last"
         )
@@ -52,11 +70,23 @@ class Minute(NamedTuple):
 
 
 class Standings(NamedTuple):
-    """The first rows of each board, as they stood at one moment."""
+    """The first rows of each board, as they stood at one moment.
+
+    Attributes:
+        routes: of the board of that name.
+        carriers: of the board of that name.
+        aircraft: of the board of that name.
+        hour: of the routes in the hour of that moment.
+        day: of the routes on its day.
+        week: of the routes in its week.
+    """
 
     routes: list[Entry]
     carriers: list[Entry]
     aircraft: list[Entry]
+    hour: list[Entry]
+    day: list[Entry]
+    week: list[Entry]
 
 
 class Replay:
@@ -75,39 +105,50 @@ class Replay:
         self._minutes = deque(by_minute(flights))
         self._landed = Counter[str]()
         self._on_time = Counter[str]()
-        self.first = self._minutes[0].start
+        self._told = "0-0"
+        self.first = self._now = self._minutes[0].start
         self.last = self._minutes[-1].start
         self.departures = self.arrivals = self.round_trips = 0
 
     def clear(self) -> None:
-        """Empty the boards of an earlier replay."""
+        """Empty the boards of an earlier replay, in the periods of this one as well."""
+        hours = (self.first, *moments(self.first, self.last, _HOUR, math.inf))
         with self._db.batch() as batch:
             boards = Boards(batch)
+            for moment in hours:
+                for period in PERIODS:
+                    boards.routes.period(period, at=moment).clear()
             boards.routes.clear()
             boards.carriers.clear()
             boards.aircraft.clear()
         self.round_trips += 1
 
     def advance(self, moment: datetime) -> None:
-        """Play what has happened up to this moment, a minute in each round trip."""
+        """Play what has happened up to this moment, an hour at most in each round trip."""
         while self._minutes and self._minutes[0].start <= moment:
-            self._play(self._minutes.popleft())
+            until = min(self._minutes[0].start + _HOUR, moment)
+            written = False
+            with self._db.batch() as batch:
+                boards = Boards(batch)
+                while self._minutes and self._minutes[0].start <= until:
+                    written |= self._play(self._minutes.popleft(), boards)
+            # What writes nothing sends nothing.
+            self.round_trips += written
+        self._now = moment
 
-    def _play(self, minute: Minute) -> None:
+    def _play(self, minute: Minute, boards: Boards[octavo.Batch]) -> bool:
+        """Write what happens in a minute; return whether anything is to be written."""
+        for flight in minute.departures:
+            boards.routes.increment(flight.route, at=minute.start)
+            if flight.tail and flight.departure_delay and flight.departure_delay > 0:
+                boards.aircraft.increment(flight.tail, flight.departure_delay)
         ranked = [carrier for carrier in self._land(minute) if self._landed[carrier] >= MINIMUM]
-        with self._db.batch() as batch:
-            boards = Boards(batch)
-            for flight in minute.departures:
-                boards.routes.increment(flight.route)
-                if flight.tail and flight.departure_delay and flight.departure_delay > 0:
-                    boards.aircraft.increment(flight.tail, flight.departure_delay)
-            for carrier in ranked:
-                landed = self._landed[carrier]
-                boards.carriers.submit(carrier, (self._on_time[carrier] / landed, landed))
+        for carrier in ranked:
+            landed = self._landed[carrier]
+            boards.carriers.submit(carrier, (self._on_time[carrier] / landed, landed))
         self.departures += len(minute.departures)
         self.arrivals += len(minute.arrivals)
-        # A minute that writes nothing sends nothing.
-        self.round_trips += bool(minute.departures or ranked)
+        return bool(minute.departures or ranked)
 
     def _land(self, minute: Minute) -> list[str]:
         """Count the arrivals and return their carriers, each once."""
@@ -116,13 +157,26 @@ class Replay:
             self._on_time[flight.carrier] += (flight.arrival_delay or 0) <= ON_TIME
         return list(dict.fromkeys(flight.carrier for flight in minute.arrivals))
 
-    def standings(self, rows: int) -> Standings:
-        """Read the first rows of all boards in one round trip."""
+    def look(self, rows: int) -> tuple[Standings, list[Event]]:
+        """Read the first rows of all boards, and what is new on the day's, in one round trip.
+
+        At a full hour the periods are those that end with it.
+        """
+        now = self._now - _MINUTE
         with self._db.batch() as batch:
             boards = Boards(batch)
-            tops = [board.top(rows) for board in (boards.routes, boards.carriers, boards.aircraft)]
+            tables = (
+                boards.routes,
+                boards.carriers,
+                boards.aircraft,
+                *(boards.routes.period(period, at=now) for period in PERIODS),
+            )
+            tops = [table.top(rows) for table in tables]
+            news = boards.routes.events().read(self._told)
         self.round_trips += 1
-        return Standings(*(top.result() for top in tops))
+        events = news.result()
+        self._told = events[-1].id if events else self._told
+        return Standings(*(top.result() for top in tops)), events
 
 
 def by_minute(flights: Iterable[Flight]) -> list[Minute]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.live import Live
@@ -13,7 +13,7 @@ from rich.panel import Panel as Frame
 from rich.table import Table
 from rich.text import Text
 
-from octavo.demo.replay import moments
+from octavo.demo.replay import Standings, moments
 from octavo.demo.view import cards, clock, summary
 
 if TYPE_CHECKING:
@@ -35,14 +35,30 @@ _SIDE_BY_SIDE = 72
 
 _MOST_ROWS = 20
 
-_HEAD = 2
+_COLUMNS = 3
+_HEAD = 3
 _FRAME = 2
-_FEW_ROWS = 2
-"""The rows that a board has at least where there are cards too."""
+_FEW_ROWS = 3
+"""The rows that a board has at least where there are cards, or boards of periods, too."""
 
+_HEAD_STYLES = ("bold", "dim", "")
 _STYLES: dict[Movement, str] = {"up": "green", "down": "red", "new": "cyan", "same": ""}
 _SIGNS: dict[Movement, str] = {"up": "▲", "down": "▼", "new": "●", "same": " "}
 _ASCII_SIGNS: dict[Movement, str] = {"up": "^", "down": "v", "new": "*", "same": " "}
+
+
+class Fit(NamedTuple):
+    """What there is room for on a terminal.
+
+    Attributes:
+        boards: how many of them.
+        rows: the rows that each may have.
+        cards: those to be shown below them.
+    """
+
+    boards: int
+    rows: int
+    cards: list[Card]
 
 
 def play(week: Week, view: View, speed: float, *, console: Console | None = None) -> None:
@@ -56,36 +72,41 @@ def play(week: Week, view: View, speed: float, *, console: Console | None = None
         with Live(console=console, screen=True, auto_refresh=False) as live:
             for moment in moments(replay.first, replay.last, step, speed):
                 week.advance(moment)
-                fitting = cards_that_fit(cards(week), console)
-                rows = rows_that_fit(console, fitting)
-                panels = view.panels(replay.standings(rows + 1), rows)
-                events = rate.update(replay.departures + replay.arrivals)
-                status = f"{summary(replay)}, {events:,.0f} events/s"
-                screen = render(panels, fitting, clock(moment), status, console)
+                boards, rows, below = fit(cards(week), console)
+                standings, events = replay.look(rows + 1)
+                panels = view.panels(standings, rows)[:boards]
+                flights = rate.update(replay.departures + replay.arrivals)
+                head = [
+                    clock(moment),
+                    f"{summary(replay)}, {flights:,.0f} events/s",
+                    f"Today: {', '.join(view.climbs(events))}",
+                ]
+                screen = render(head, panels, below, console)
                 live.update(screen, refresh=True)
     finally:
         console.print(screen)
 
 
 def render(
-    panels: Sequence[Panel], cards: Sequence[Card], now: str, status: str, console: Console
+    head: Sequence[str], panels: Sequence[Panel], cards: Sequence[Card], console: Console
 ) -> RenderableType:
     """Lay the boards and the cards out for the size of the console."""
     ascii_only = console.options.ascii_only
-    head = Table.grid(expand=True)
-    head.add_column(no_wrap=True, overflow=_overflow(ascii_only=ascii_only))
-    head.add_row(Text(now, style="bold"))
-    head.add_row(Text(status, style="dim"))
+    lines = Table.grid(expand=True)
+    lines.add_column(no_wrap=True, overflow=_overflow(ascii_only=ascii_only))
+    for text, style in zip(head, _HEAD_STYLES, strict=True):
+        lines.add_row(Text(text, style=style))
     height = max(len(panel.rows) for panel in panels) + _FRAME
     frames = [_frame(panel, height, ascii_only=ascii_only) for panel in panels]
     below = [_card(card, ascii_only=ascii_only) for card in cards]
     if console.width < _SIDE_BY_SIDE:
-        return Group(head, *frames, *below)
-    row = Table.grid(expand=True)
-    for _ in frames:
-        row.add_column(ratio=1)
-    row.add_row(*frames)
-    return Group(head, row, *below)
+        return Group(lines, *frames, *below)
+    grid = Table.grid(expand=True)
+    for _ in range(_COLUMNS):
+        grid.add_column(ratio=1)
+    for first in range(0, len(frames), _COLUMNS):
+        grid.add_row(*frames[first : first + _COLUMNS])
+    return Group(lines, grid, *below)
 
 
 def _frame(panel: Panel, height: int, *, ascii_only: bool) -> Frame:
@@ -97,8 +118,9 @@ def _frame(panel: Panel, height: int, *, ascii_only: bool) -> Frame:
     table.add_column(ratio=1, min_width=6, no_wrap=True, overflow=overflow)
     table.add_column(justify="right", no_wrap=True, overflow=overflow)
     for row in panel.rows:
+        name = f"{row.member}  {row.name}"
         style = _STYLES[row.movement]
-        table.add_row(signs[row.movement], row.rank, row.name, row.score, style=style)
+        table.add_row(signs[row.movement], row.rank, name, row.score, style=style)
     return Frame(table, title=panel.title, subtitle=panel.unit, height=height)
 
 
@@ -117,25 +139,22 @@ def _overflow(*, ascii_only: bool) -> OverflowMethod:
     return "crop" if ascii_only else "ellipsis"
 
 
-def cards_that_fit(cards: Sequence[Card], console: Console) -> list[Card]:
-    """Return the first ones for which there is room beside the head and a few rows of boards."""
+def fit(cards: Sequence[Card], console: Console) -> Fit:
+    """Choose the boards that there is room for, and then the cards, the first ones of each."""
+    every = len(Standings._fields)
+    boards = every if _room(console, every, []) >= _FEW_ROWS else _COLUMNS
     fitting: list[Card] = []
     for card in cards:
-        if _room(console, [*fitting, card]) < _FEW_ROWS:
+        if _room(console, boards, [*fitting, card]) < _FEW_ROWS:
             break
         fitting.append(card)
-    return fitting
+    return Fit(boards, max(1, min(_MOST_ROWS, _room(console, boards, fitting))), fitting)
 
 
-def rows_that_fit(console: Console, cards: Sequence[Card]) -> int:
-    """Return the rows a board may have beside the head, the frames, and the cards."""
-    return max(1, min(_MOST_ROWS, _room(console, cards)))
-
-
-def _room(console: Console, cards: Sequence[Card]) -> int:
-    boards = 1 if console.width >= _SIDE_BY_SIDE else 3
+def _room(console: Console, boards: int, cards: Sequence[Card]) -> int:
+    stacked = boards // _COLUMNS if console.width >= _SIDE_BY_SIDE else boards
     height = console.height - _HEAD - sum(len(card.lines) + _FRAME for card in cards)
-    return height // boards - _FRAME
+    return height // stacked - _FRAME
 
 
 class _Rate:

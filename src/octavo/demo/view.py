@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from octavo.demo.flights import NEW_YORK, load_airlines, load_airports
+from octavo.demo.replay import BEST, Standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from octavo.demo.flights import Flight
     from octavo.demo.gates import Crew, GateUse, Wait
     from octavo.demo.pages import AirportPage, Usage
-    from octavo.demo.replay import Replay, Standings
+    from octavo.demo.replay import Replay
     from octavo.demo.week import Week
-    from octavo.leaderboards import Entry
+    from octavo.leaderboards import Entry, Event
 
 __all__ = [
     "Card",
@@ -40,6 +41,9 @@ Movement = Literal["up", "down", "new", "same"]
 _HOLD = 10
 """The refreshes for which a movement stays in sight."""
 
+_TOLD = 3
+"""The climbs that are told side by side."""
+
 _WAITING = 2
 """The aircraft whose wait for a gate is shown."""
 
@@ -49,6 +53,7 @@ class Row(NamedTuple):
 
     rank: str
     movement: Movement
+    member: str
     name: str
     score: str
 
@@ -76,7 +81,8 @@ class View:
         self._airlines = load_airlines()
         self._airports = load_airports()
         self._operators = {flight.tail: flight.carrier for flight in flights}
-        self._movements = (_Movements(), _Movements(), _Movements())
+        self._movements = [_Movements() for _ in Standings._fields]
+        self._climbs = deque[str](maxlen=_TOLD)
 
     def panels(self, standings: Standings, rows: int) -> list[Panel]:
         """Return the boards, each cut to so many rows.
@@ -87,6 +93,9 @@ class View:
             ("Busiest routes", "departures", self._route, _count),
             ("Most punctual carriers", "on time (arrivals)", self._airline, _share),
             ("Most delayed aircraft", "minutes late in all", self._aircraft, _count),
+            ("Routes this hour", "departures", self._route, _count),
+            ("Routes today", "departures", self._route, _count),
+            ("Routes this week", "departures", self._route, _count),
         )
         return [
             Panel(title, unit, _rows(entries, moves.update(entries), name, score)[:rows])
@@ -95,14 +104,19 @@ class View:
             )
         ]
 
+    def climbs(self, events: Iterable[Event]) -> list[str]:
+        """Return which routes were the last to climb to the best of the day, the latest first."""
+        self._climbs.extendleft(filter(None, map(_climb, events)))
+        return list(self._climbs)
+
     def _route(self, member: str) -> str:
-        return f"{member}  {self._airports[member.partition('-')[2]].name}"
+        return self._airports[member.partition("-")[2]].name
 
     def _airline(self, member: str) -> str:
-        return f"{member}  {self._airlines[member].name}"
+        return self._airlines[member].name
 
     def _aircraft(self, member: str) -> str:
-        return f"{member}  {self._airlines[self._operators[member]].name}"
+        return self._airlines[self._operators[member]].name
 
 
 class _Movements:
@@ -129,6 +143,13 @@ class _Movements:
         }
 
 
+def _climb(event: Event) -> str | None:
+    before, now = event.previous_rank, event.rank
+    if event.kind != "changed" or before is None or now is None or not now < before or now > BEST:
+        return None
+    return f"{event.member} up {before - now:g} to no. {now:g}"
+
+
 def _movement(before: float | None, now: float) -> Movement:
     if before is None:
         return "new"
@@ -146,6 +167,7 @@ def _rows(
         Row(
             f"{'=' if sharing[entry.rank] > 1 else ''}{entry.rank:g}",
             moved.get(entry.member, "same"),
+            entry.member,
             name(entry.member),
             score(entry),
         )
