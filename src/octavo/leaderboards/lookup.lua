@@ -45,24 +45,37 @@ end
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local bytes = tonumber(ARGV[4])
 
-local names = {''}
+local names, keys, numbers = {''}, {}, {}
 for at = 6, #ARGV do names[at - 4] = ARGV[at] end
-local prefixes = fields(entries, names)
+local bare = ARGV[3] == '0'
+local prefixes = bare and {redis.call('HGET', entries, '')} or fields(entries, names)
 local wrong = mismatch(prefixes[1], ARGV[1])
 if wrong then return wrong end
 
+for i = 2, #names do
+  local prefix = bare and '' or prefixes[i]
+  if prefix then
+    keys[#keys + 1] = prefix .. names[i]
+    numbers[i] = #keys
+  end
+end
+local found = {}
+for at = 1, #keys, 4000 do
+  local some = redis.call('ZMSCORE', scores, unpack(keys, at, math.min(at + 3999, #keys)))
+  for i = 1, #some do found[at + i - 1] = some[i] end
+end
+local payloads = {}
+if ARGV[5] == 'data' and redis.call('EXISTS', data) == 1 then payloads = fields(data, names) end
+
 local replies = {ARGV[5] == 'count' and redis.call('ZCARD', scores)}
 for i = 2, #names do
-  local member, prefix = names[i], ARGV[3] == '0' and '' or prefixes[i]
-  local score = prefix and redis.call('ZSCORE', scores, prefix .. member)
+  local key, score = keys[numbers[i]], found[numbers[i]]
   if score then
-    local key = prefix .. member
     local rank = method ~= ''
-      and rank_of(method, scores, ties, key, score, string.sub(prefix, 1, bytes))
-    local payload = ARGV[5] == 'data' and redis.call('HGET', data, member)
-    replies[#replies + 1] = {key, score, rank, payload}
+      and rank_of(method, scores, ties, key, score, string.sub(key, 1, bytes))
+    replies[i] = {key, score, rank, payloads[i] or false}
   else
-    replies[#replies + 1] = false
+    replies[i] = false
   end
 end
 return replies
