@@ -23,28 +23,34 @@ if not last then
   return mismatch(meta, config) or {'AGAIN'}
 end
 
+local changed = 1
 if ARGV[3] == 'member' then
-  local changed = 1
   if keep == 'last' then
     redis.call('ZADD', scores, score, member)
   else
     changed = redis.call('ZADD', scores, keep == 'best' and 'LT' or 'NX', 'CH', score, member)
   end
   if not meta then redis.call('HSET', entries, '', config .. ' 0') end
-  return changed
+else
+  local old = prefix and redis.call('ZSCORE', scores, prefix .. member)
+  if old then
+    local new, best = tonumber(score), tonumber(old)
+    if keep == 'first' or (keep == 'best' and new >= best) then return 0 end
+    if new == best then return 1 end
+  end
+  -- Each stamp is later than the last, whatever the clock does, so no two are the same.
+  local now = redis.call('TIME')
+  local stamp = math.max(now[1] * 1000000 + now[2], last + 1)
+  local start = struct.pack('>I7', ARGV[3] == 'earliest' and stamp or 2 ^ 53 - stamp)
+  redis.call('ZADD', scores, score, start .. member)
+  if old then redis.call('ZREM', scores, prefix .. member) end
+  local words = config .. ' ' .. string.format('%d', stamp)
+  redis.call('HSET', entries, member, start, '', words)
+  if old then return 1 end
 end
-
-local old = prefix and redis.call('ZSCORE', scores, prefix .. member)
-if old then
-  local new, best = tonumber(score), tonumber(old)
-  if keep == 'first' or (keep == 'best' and new >= best) then return 0 end
-  if new == best then return 1 end
-  redis.call('ZREM', scores, prefix .. member)
+-- A set that is a new one does not know yet when it expires.
+if changed == 1 and redis.call('ZCARD', scores) == 1 then
+  local expires = redis.call('PEXPIRETIME', entries)
+  if expires > 0 then redis.call('PEXPIREAT', scores, expires) end
 end
--- Each stamp is later than the last, whatever the clock does, so no two are the same.
-local now = redis.call('TIME')
-local stamp = math.max(now[1] * 1000000 + now[2], last + 1)
-prefix = struct.pack('>I7', ARGV[3] == 'earliest' and stamp or 2 ^ 53 - stamp)
-redis.call('ZADD', scores, score, prefix .. member)
-redis.call('HSET', entries, member, prefix, '', config .. ' ' .. string.format('%d', stamp))
-return 1
+return changed
