@@ -71,3 +71,11 @@ def test_a_page_of_a_board_that_was_made_anew_otherwise_is_refused(
         db.leaderboard("x", order="asc").submit("ada", 1)
     with pytest.raises(octavo.ConfigMismatch, match="made as"):
         board.page(1)
+
+
+@pytest.mark.parametrize("board", [{"rank": "ordinal", "ties": "member"}], indirect=True)
+def test_a_rank_that_is_the_place_in_the_set_is_asked_for_plainly_once_the_board_is_known(
+    board: Leaderboard[Sync], proxy: WireProxy
+) -> None:
+    assert [board.rank(member) for member in ("m00", "m41", "nobody", "m61")] == [1, 42, None, 62]
+    assert proxy.commands == {"EVAL": 1, "ZRANK": 3}

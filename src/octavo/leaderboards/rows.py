@@ -16,6 +16,20 @@ _BEFORE = {"ordinal": 0, "competition": 8}
 """How many rows are read before the first, to see where its tie begins, by the rank method."""
 
 
+def ranked_by_name(own: Definition) -> bool:
+    """Whether the place in the sorted set is the rank, whatever else the table was made as."""
+    return own.method == "ordinal" and not own.prefix and own.scale.plain
+
+
+def plain_rank(keys: Layout, name: bytes) -> Command[float | None]:
+    """Return the Command that gives the rank of a member of such a table."""
+    return Command((b"ZRANK", keys.scores, name), (keys.scores,), _next, idempotent=True)
+
+
+def _next(place: int | None) -> int | None:
+    return None if place is None else place + 1
+
+
 def plainly(
     keys: Layout, own: Definition, first: int, last: int, asked: Command[list[Entry]]
 ) -> Command[list[Entry]]:

@@ -60,13 +60,15 @@ class Standings(Job[M]):
         self._config = definition.config
         # Whether there was no data when entries were last read: then rows alone may do.
         self._dataless = False
+        # Whether a rank has been found by a script, which makes sure of the configuration.
+        self._confirmed = False
 
     # One member
 
     @operation
     def rank(self, member: str) -> Command[float | None]:
         """Return the rank of a member, 1 for the best; None for no member. O(log N)."""
-        return self._lookup([name_bytes("member", member)], _rank_of_only)
+        return self._rank(name_bytes("member", member))
 
     @operation
     def score(self, member: str) -> Command[float | None]:
@@ -357,6 +359,15 @@ class Standings(Job[M]):
         args = (*self._ranking(), select, first, last, limit)
         return self._ask(WINDOW, args, self._read_window)
 
+    def _rank(self, name: bytes) -> Command[float | None]:
+        def read(reply: list[Any], _: Scale) -> float | None:
+            if reply[1] is None:
+                return None
+            self._confirmed = True
+            return rank_of(reply[1][2])
+
+        return self._lookup([name], read)
+
     def _places(self, first: int, last: int) -> Command[list[Entry]]:
         return self._window("places", first, last)
 
@@ -418,10 +429,6 @@ class Standings(Job[M]):
 def rank_of(raw: bytes | float) -> float:
     """Return a rank of a reply: fractional ones are text, as a script's numbers are integers."""
     return float(raw) if isinstance(raw, bytes) else raw
-
-
-def _rank_of_only(reply: list[Any], _: Scale) -> float | None:
-    return None if reply[1] is None else rank_of(reply[1][2])
 
 
 def _limit(value: int | None) -> Argument:

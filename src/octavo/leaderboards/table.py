@@ -19,7 +19,7 @@ from octavo.leaderboards.merging import (
     merged,
     sources_of,
 )
-from octavo.leaderboards.rows import plainly
+from octavo.leaderboards.rows import plain_rank, plainly, ranked_by_name
 from octavo.leaderboards.standings import Standings
 from octavo.leaderboards.tables import Clock
 
@@ -128,6 +128,12 @@ class Table(Standings[M]):
     ) -> Command[int]:
         """Replace the table by those who are on all of the others; as `merge`. O(M log N)."""
         return self._merged(others, "all", (aggregate, weights))
+
+    def _rank(self, name: bytes) -> Command[float | None]:
+        season = self._config != self._definition.config
+        if season or not self._confirmed or not ranked_by_name(self._definition):
+            return super()._rank(name)
+        return plain_rank(self._keys, name)
 
     def _places(self, first: int, last: int) -> Command[list[Entry]]:
         asked = super()._places(first, last)
