@@ -154,7 +154,6 @@ def test_an_atomic_batch_writes_scores_in_its_transaction_alone(
         assert sent.count(b"MULTI") == 1
 
 
-@pytest.mark.parametrize("face", ["sync", "async"], indirect=False)
 def test_who_is_known_to_a_client_costs_one_round_trip(connect: Connect, proxy: WireProxy) -> None:
     db = connect(proxy.url)
     league = db.cohorts("x", size=10)

@@ -378,6 +378,8 @@ class Home:
 class AsyncEngine:
     """Carries commands for tasks of asyncio, on any number of event loops."""
 
+    atomic = False
+
     def __init__(
         self,
         topology: Topology,

@@ -375,7 +375,7 @@ class Collector:
         self, common: Common, *, atomic: bool, guard: Guard | None, raise_on_error: bool
     ) -> None:
         self.common = common
-        self._atomic = atomic or guard is not None
+        self.atomic = atomic or guard is not None
         self._guard = guard
         self._guarded: Guarded | None = None
         self._raise = raise_on_error
@@ -408,7 +408,7 @@ class Collector:
         Raises:
             ValueError: the batch is guarded and its keys hash to more than one slot.
         """
-        noted = self._parcels if self._atomic and self._parcels else []
+        noted = self._parcels if self.atomic and self._parcels else []
         for parcel in noted:
             parcel.build()
         openings: list[Parcel] = [Opening(parcel) for parcel in noted if parcel.command.opening]
@@ -425,7 +425,7 @@ class Collector:
             ValueError: the batch is atomic and its keys hash to more than one slot.
         """
         noted, self._parcels = self._parcels or [], None
-        if not self._atomic or not noted:
+        if not self.atomic or not noted:
             return noted, noted
         left = [parcel for parcel in noted if not parcel.pending.done]
         if (failed := _first_error(noted)) is not None:

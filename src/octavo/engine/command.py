@@ -416,6 +416,8 @@ class Engine(Protocol):
     """What carries commands: `SyncEngine`, `AsyncEngine` or a batch."""
 
     common: Common
+    atomic: bool
+    """Whether operations are noted for one transaction."""
 
     def call(
         self, name: str, method: Callable[..., Command[Any]], /, *args: Any, **kwargs: Any

@@ -244,6 +244,8 @@ if TYPE_CHECKING:
 class SyncEngine:
     """Carries commands for threads. Safe for threads, forks and interrupts."""
 
+    atomic = False
+
     def __init__(
         self,
         topology: Topology,

@@ -33,11 +33,14 @@ elseif change == 'annotate' then
   members = {ARGV[3]}
 end
 
-local tables = tables_at(shape.tables, KEYS, 5, at)
+local tables = tables_at(shape, KEYS, 5, at, now)
 if not tables then return {'AGAIN', at} end
 if change == 'clear' then
-  local gone = redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+  local gone = 0
   for _, t in ipairs(tables) do gone = gone + unlink(t) end
+  if tables[1].kind == '' then
+    gone = gone + redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+  end
   return gone > 0 and 1 or 0
 end
 local main, told = tables[1], nil
@@ -205,7 +208,7 @@ if change == 'undo' and changed == 1 then
     local when = last_left and last_left[6] or 0
     redis.call('HSET', KEYS[1], members[1], cmsgpack.pack({when, last[2] - 1}))
   end
-elseif change == 'remove' then
+elseif main.kind == '' and changes[change] == changes.remove then
   for _, member in ipairs(names) do redis.call('HDEL', KEYS[1], member) end
 end
 if trail and change ~= 'watch' and change ~= 'unwatch' and change ~= 'annotate' then

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 import msgspec
 from msgspec.structs import replace
 
-from octavo.engine.batch import Collector
 from octavo.engine.bounded import Bounded
 from octavo.engine.checks import whole
 from octavo.engine.command import Command, Job, M, operation
@@ -22,7 +21,7 @@ from octavo.leaderboards.leaderboard import Leaderboard
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.engine.command import Common, Engine
+    from octavo.engine.command import Engine
     from octavo.leaderboards.definition import Keep, Ties
     from octavo.leaderboards.ranking import RankMethod
     from octavo.leaderboards.records import Submission
@@ -105,7 +104,7 @@ class Cohorts(Job[M]):
         """Record a score on the board of the member's cohort, having it join first. O(log N).
 
         One round trip if this client knows the member's cohort, or the one it comes into; else
-        two. In a batch it has to know it.
+        two. In an atomic batch it has to know it.
         """
 
         def on(board: Leaderboard[Any]) -> Command[Submission]:
@@ -184,13 +183,13 @@ class Cohorts(Job[M]):
         """Return the board of a cohort, whose operations return their Commands."""
         board = self._boards.get(number)
         if board is None:
-            board = self._board(_Unsent(self._common), number)
+            board = self._board(_Unsent(self._engine), number)
             self._boards.set(number, board)
         return board
 
     def _asks_first(self, member: str) -> bool:
         # What an atomic batch sends on a wrong guess would not be in its transaction.
-        return isinstance(self._engine, Collector) and not self._known.has(member)
+        return self._engine.atomic and not self._known.has(member)
 
     def _placed(
         self,
@@ -235,8 +234,9 @@ class _Elsewhere(msgspec.Struct, frozen=True):
 class _Unsent:
     """An engine on which an operation returns its Command."""
 
-    def __init__(self, common: Common) -> None:
-        self.common = common
+    def __init__(self, engine: Engine) -> None:
+        self.common = engine.common
+        self.atomic = engine.atomic
 
     def call(
         self, _: str, method: Callable[..., Command[Any]], /, *args: Any, **kwargs: Any

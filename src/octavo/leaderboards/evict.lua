@@ -9,7 +9,7 @@
 
 local shape, time = cmsgpack.unpack(ARGV[1]), redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local t = tables_at(shape.tables, KEYS, 1, now)[1]
+local t = tables_at(shape, KEYS, 1, now, now)[1]
 local wrong = check(shape, t, {data = true, past = true})
 if wrong then return wrong end
 if not t.meta then return 0 end

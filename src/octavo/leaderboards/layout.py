@@ -7,7 +7,7 @@ and `{base}:week@Europe/Paris:2026-W48` for periods, `{base}:last:86400s` for a 
 | key | Redis type | holds | TTL |
 |---|---|---|---|
 | `{table}:scores` | sorted set | `prefix + member` → place score | a period's: its end and `keep` |
-| `{table}:entries` | hash | member → prefix; empty field → configuration and last stamp | the same |
+| `{table}:entries` | hash | member → prefix; empty field → configuration, last stamp | the same |
 | `{table}:ties` | sorted set | distinct scores, of boards ranked `dense` only | the same |
 | `{table}:data` | hash | member → encoded data | the same |
 | `{table}:past` | hash | member → its submissions, for `undo` and windows | the same |
@@ -55,10 +55,18 @@ class Layout(NamedTuple):
         return cls(*(f"{base}:{part}".encode() for part in cls._fields))
 
 
+TABLE_FIELDS = (*Layout._fields, "past", "due", "banned", "watched")
+"""All keys of a table, in the order in which the scripts that change it take them."""
+
+
+def some_keys(base: str, fields: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return some keys of a table."""
+    return tuple(f"{base}:{field}".encode() for field in fields)
+
+
 def table_keys(base: str) -> tuple[bytes, ...]:
-    """Return all keys of a table, as the scripts that change it take them."""
-    others = ("past", "due", "banned", "watched")
-    return Layout.of(base) + tuple(f"{base}:{part}".encode() for part in others)
+    """Return all keys of a table."""
+    return some_keys(base, TABLE_FIELDS)
 
 
 def board_keys(base: str) -> tuple[bytes, ...]:

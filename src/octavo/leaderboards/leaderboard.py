@@ -15,7 +15,13 @@ from octavo.engine.command import Command, M, answer, operation
 from octavo.engine.keys import name_bytes, name_part
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import Definition, Keep, Ties, counted, instance, option
-from octavo.leaderboards.layout import Layout, seasons_key, submitted_key, table_keys
+from octavo.leaderboards.layout import (
+    Layout,
+    board_keys,
+    seasons_key,
+    submitted_key,
+    table_keys,
+)
 from octavo.leaderboards.live import EventStream, changes, id_bytes, time_of
 from octavo.leaderboards.periods import Period, Window, micros
 from octavo.leaderboards.rules import Events, Rules
@@ -26,15 +32,9 @@ from octavo.leaderboards.submissions import (
     pairs_of,
     payload,
 )
-from octavo.leaderboards.table import Table
-from octavo.leaderboards.tables import (
-    ALTER,
-    SUBMIT_ALL,
-    Clock,
-    Tables,
-    told_to_ask_again,
-)
-from octavo.leaderboards.views import PeriodStandings, WindowStandings
+from octavo.leaderboards.table import REMOVE, Table
+from octavo.leaderboards.tables import SUBMIT_ALL, Clock, Tables, told_to_ask_again
+from octavo.leaderboards.views import PeriodStandings, PeriodTable, WindowStandings
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -52,6 +52,7 @@ T = TypeVar("T")
 
 _DAY = 86_400_000
 _MOST_WATCHED = 1000
+_MOST_CHANGES = 1_000_000_000
 
 _here = Path(__file__)
 SUBMIT = Script(_here.with_name("submit.lua"))
@@ -94,8 +95,8 @@ class Leaderboard(Table[M]):
         half_life: seconds, or a timedelta, in which a score loses half of its value. Scores are
             then more than 0, and higher is better.
         rules: which submissions count.
-        audit: how many changes to remember, about; 0 for none. Those of a member's last hundred
-            submissions can be undone.
+        audit: how many changes to remember, about; 0 for none. Of each member the last hundred
+            submissions can be undone, which take some 50 bytes each in every table.
         events: which changes to tell of.
 
     Raises:
@@ -139,7 +140,7 @@ class Leaderboard(Table[M]):
         self._base = base
         self._rules = instance("rules", rules, Rules)
         self._events = instance("events", events, Events)
-        self._audit = whole("audit", audit, 0)
+        self._audit = whole("audit", audit, 0, _MOST_CHANGES)
         self._tables = Tables(
             base,
             definition,
@@ -149,6 +150,7 @@ class Leaderboard(Table[M]):
             audit=audit,
             events=events,
             season=self._is_season,
+            atomic=engine.atomic,
         )
         if self._is_season:
             self._config = f"!{definition.config}"
@@ -174,7 +176,8 @@ class Leaderboard(Table[M]):
             idempotency_key: names the submission. Within a day, another one of that name changes
                 nothing, whatever it says, and returns what the first did.
             at: when it happened, with a time zone, if that was earlier: it then goes to the
-                periods of that time. Not on a board with a `Window`.
+                periods of that time, as far as their tables are kept. Not on a board with a
+                `Window`.
 
         Raises:
             PrecisionLost: `keep="sum"`, and a float64 cannot hold the sum; nothing was changed.
@@ -224,8 +227,9 @@ class Leaderboard(Table[M]):
     ) -> Command[list[Submission]]:
         """Record many scores, all or none, as if submitted one after another. O(M log N).
 
-        Those that the rules, or a ban, keep out are left out: SubmissionRefused then tells what
-        became of the others.
+        The server does nothing else meanwhile: some hundreds at a time are enough. Those that the
+        rules, or a ban, keep out are left out: SubmissionRefused then tells what became of the
+        others.
 
         Args:
             scores: the members and their scores, in order.
@@ -280,9 +284,12 @@ class Leaderboard(Table[M]):
 
         Returns how many were on it. Nothing is left to be undone.
         """
-        if not self._tables.whole:
-            return self._removed(members)
-        return self._alter_members("remove", members)
+        if self._tables.whole or not members:
+            return self._alter_members("remove", members)
+        own = self._definition
+        names = [name_bytes("members", member) for member in members]
+        args: list[Argument] = [own.prefix, own.columns, *names]
+        return self._unless_more(REMOVE, args, int, lambda: self._alter_members("remove", members))
 
     @operation
     def remove_between_scores(self, low: float, high: float) -> Command[int]:
@@ -307,7 +314,7 @@ class Leaderboard(Table[M]):
         """
         if self._tables.kinds:
             return self._alter("clear", [], bool)
-        keys = self._tables.keys()
+        keys = (*board_keys(self._base), *table_keys(self._base))
         return Command((b"UNLINK", *keys), keys, bool)
 
     def _merged(self, *args: Any, **options: Any) -> Command[int]:
@@ -336,7 +343,8 @@ class Leaderboard(Table[M]):
             ago: how many periods before the present one.
             at: a time with its zone, or a date in the period's zone, instead of the present.
         """
-        period = self._tables.kinds[self._tables.number_of("which", which)]
+        name = self._tables.name_of("which", which)
+        period = self._tables.kinds[name]
         if not isinstance(period, Period):
             raise TypeError(f"which must be a period, not {which!r}: see window()")
         if at is None:
@@ -344,8 +352,10 @@ class Leaderboard(Table[M]):
             return PeriodStandings(self._engine, self._definition, self._tables, period, before)
         if ago:
             raise ValueError(f"ago must be 0 where at is given, not {ago!r}")
-        base = self._tables.base_of(period, period.span(period.moment(at)))
-        return Table(self._engine, Layout.of(base), self._definition)
+        span = period.span(period.moment(at))
+        base = self._tables.base_of(period, span)
+        tables = self._tables.only(name, span)
+        return PeriodTable(self._engine, Layout.of(base), self._definition, tables)
 
     def window(self, which: Seconds | Window) -> Standings[M]:
         """Return the standings of a rolling window; no I/O.
@@ -354,7 +364,7 @@ class Leaderboard(Table[M]):
             which: one of the board's windows, or its length in seconds or as a timedelta.
         """
         wanted = which if isinstance(which, Window) else Window(which)
-        window = self._tables.kinds[self._tables.number_of("which", wanted.name)]
+        window = self._tables.kinds[self._tables.name_of("which", wanted.name)]
         assert isinstance(window, Window)  # noqa: S101 - by its name
         return WindowStandings(self._engine, self._definition, self._tables, window)
 
@@ -434,10 +444,10 @@ class Leaderboard(Table[M]):
             b"" if member is None else name_bytes("member", member),
         )
         scale = self._definition.scale
-        return AUDIT((self._tables.keys()[_AUDIT],), args, partial(changes, scale))
+        return AUDIT((board_keys(self._base)[_AUDIT],), args, partial(changes, scale))
 
     @operation
-    def undo(self, id: str) -> Command[bool]:  # noqa: A002 - what a submission calls it
+    def undo(self, id: str | None) -> Command[bool]:  # noqa: A002 - what a submission calls it
         """Have a submission not been made: what came later stands as it would have. O(log N).
 
         All tables it went to are put right, data included; so is what a banned member had. False
@@ -464,7 +474,7 @@ class Leaderboard(Table[M]):
             raise _not_made_with("events")
         if last is not None:
             id_bytes("last", last)
-        key = self._tables.keys()[_EVENTS]
+        key = board_keys(self._base)[_EVENTS]
         return EventStream(self._engine, key, self._base, self._definition.scale, last)
 
     @operation
@@ -497,28 +507,51 @@ class Leaderboard(Table[M]):
         then_at = None if at is None else self._moment(at)
         given = arguments(own, parameter, pairs, data_of)
 
+        moment = "" if then_at is None else str(then_at)
+
         def whole() -> Command[T]:
-            return tables.run(
-                SUBMIT_ALL,
-                (keep, "" if then_at is None else str(then_at), *given),
+            return tables.submit(
+                (keep, moment, *given),
                 lambda reply: read(of_all_tables(own, tables, reply, fresh=key is None)),
                 at=then_at,
                 once=self._once(key),
             )
 
+        if tables.brief and key is None and given[2:] == [b""]:
+            return tables.submit_brief(
+                (keep, own.method, own.ties, moment, *given[:2]),
+                lambda reply: read(of_all_tables(own, tables, reply, fresh=True)),
+                whole,
+                at=then_at,
+            )
         if tables.whole or key is not None or at is not None:
             return whole()
-
-        def read_one(reply: list[Any]) -> Any:
-            return _MORE if told_to_ask_again(reply) else read(of_one_table(own, reply))
-
-        command = self._change(
+        return self._unless_more(
             SUBMIT,
             (keep, own.method, own.ties, own.scale.width, *given),
-            read_one,
+            lambda reply: read(of_one_table(own, reply)),
+            whole,
         )
-        then = lambda value: whole() if value is _MORE else None  # noqa: E731
-        return replace(command, then=then)
+
+    def _unless_more(
+        self,
+        script: Script,
+        args: Sequence[Argument],
+        read: Callable[[Any], T],
+        otherwise: Callable[[], Command[T]],
+    ) -> Command[T]:
+        """Return the Command that changes the one table there seems to be, or else all of them."""
+
+        def read_or_more(reply: Any) -> Any:
+            return _MORE if told_to_ask_again(reply) else read(reply)
+
+        def again(value: Any) -> Command[T] | None:
+            if value is not _MORE:
+                return None
+            self._tables.whole = True
+            return otherwise()
+
+        return replace(self._change(script, args, read_or_more), then=again)
 
     def _moment(self, at: datetime) -> int:
         if any(isinstance(kind, Window) for kind in self._tables.kinds.values()):
@@ -552,8 +585,7 @@ class Leaderboard(Table[M]):
         *,
         at: int | None = None,
     ) -> Command[T]:
-        once = ALTER.once if self._definition.once else None
-        return self._tables.run(ALTER, (change, *args), read, at=at, once=once)
+        return self._tables.alter((change, *args), read, at=at)
 
 
 _MORE: Any = object()

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from octavo.leaderboards.scores import Scale
 
 _AT_ONCE = 1000
+_LAST = 200 * 365 * 86_400_000
+"""The last time of an id, in milliseconds."""
 _WAIT = 1.0
 
 
 class EventStream(Job[M]):
     """The events of a board, from some place on; iterating waits for more, and never ends.
 
-    for event in board.events():
-        print(event.member, event.rank)
+        for event in board.events():
+            print(event.member, event.rank)
 
     Args:
         engine: what carries the commands.
@@ -102,10 +104,11 @@ class EventStream(Job[M]):
         return [self._event(name, _fields(words)) for name, words in rows]
 
     def _event(self, id: bytes, of: dict[bytes, bytes]) -> Event:  # noqa: A002
+        scale = self._scale.at(time_of(id))
         table = of[b"table"].removeprefix(self._base).removesuffix(b"scores").rstrip(b":")
 
         def score(name: bytes) -> float | None:
-            return self._scale.score(of[name]) if of[name] else None
+            return scale.score(of[name]) if of[name] else None
 
         def rank(name: bytes) -> float | None:
             number = of[name]
@@ -156,7 +159,8 @@ def id_bytes(parameter: str, value: object) -> bytes:
     if not isinstance(value, str):
         raise TypeError(f"{parameter} must be a str, not {value!r}")
     time, _, number = value.partition("-")
-    if not (time.isdecimal() and number.isdecimal() and value.isascii()):
+    right = time.isdecimal() and number.isdecimal() and value.isascii()
+    if not right or int(time) > _LAST or int(number) >= 2**64:
         raise ValueError(f"{parameter} must be an id such as '1763913600000-0', not {value!r}")
     return value.encode()
 

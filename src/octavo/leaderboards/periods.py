@@ -18,6 +18,7 @@ _LABELS = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m", "year": "%Y"}
 _KEPT = 30
 _STEPS = 60
 _MICRO = 1_000_000
+_LAST_YEAR = 9000
 
 
 class Span(NamedTuple):
@@ -34,6 +35,8 @@ def micros(parameter: str, at: object) -> int:
         raise TypeError(f"{parameter} must be a datetime, not {at!r}")
     if at.tzinfo is None:
         raise ValueError(f"{parameter} must have a time zone, not {at!r}")
+    if not 1970 <= at.year < _LAST_YEAR:
+        raise ValueError(f"{parameter} must be from 1970 to {_LAST_YEAR}, not {at!r}")
     return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
@@ -127,7 +130,8 @@ class Window:
     @property
     def name(self) -> str:
         """What the window is called in `Submission.periods`, and in keys."""
-        return f"last:{self._length / _MICRO:g}s"
+        seconds, rest = divmod(self._length, _MICRO)
+        return f"last:{self._length // 1000}ms" if rest else f"last:{seconds}s"
 
     @property
     def micros(self) -> tuple[int, int]:

@@ -7,14 +7,16 @@
 -- ARGV[2] prefix: how many bytes of a key stand before the member
 -- ARGV[3] columns: how many of those are columns
 -- ARGV[4..] the members
--- returns how many were on the board
+-- returns how many were on the board, or {AGAIN} where it has bans, and alter.lua has to be asked
 -- @include board.lua
 -- @include places.lua
 
 local scores, entries, ties, data = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
-local wrong = mismatch(redis.call('HGET', entries, ''), ARGV[1])
+local meta = redis.call('HGET', entries, '')
+local wrong = mismatch(meta, ARGV[1])
 if wrong then return wrong end
+if meta and not tonumber(string.sub(meta, #ARGV[1] + 2)) then return {'AGAIN'} end
 local dense = redis.call('ZCARD', ties) > 0
 redis.call('HLEN', data)
 

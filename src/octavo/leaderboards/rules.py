@@ -6,11 +6,14 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from octavo.engine.checks import Seconds, millis, whole
+from octavo.leaderboards.periods import Period
 from octavo.leaderboards.scores import exact
 
 if TYPE_CHECKING:
     from octavo.engine.calendars import Unit
-    from octavo.leaderboards.periods import Period
+
+
+_MOST = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,8 @@ class Rules:
 
         db.leaderboard("game", rules=Rules(lowest=0, highest=1_000_000, max_step=5_000))
 
-    Of several columns the first counts. A member's first score is bound by `lowest` and `highest`,
-    not by `max_step`.
+    They look at the table of all time, and of several columns at the first. A member's first score
+    is bound by `lowest` and `highest`, not by `max_step`, nor is one that would not count anyway.
 
     Args:
         lowest: the least score that a member may have.
@@ -51,15 +54,21 @@ class Rules:
         if self.min_interval is not None:
             millis("min_interval", self.min_interval)
         if self.max_submissions is not None:
-            whole("max_submissions", self.max_submissions)
+            whole("max_submissions", self.max_submissions, most=_MOST)
 
     def packed(self) -> dict[str, Any]:
         """Return what the script needs to know: times in microseconds."""
         interval = self.min_interval
+        bounds = {
+            name: None if value is None else exact(name, value)
+            for name, value in (
+                ("lowest", self.lowest),
+                ("highest", self.highest),
+                ("max_step", self.max_step),
+            )
+        }
         return {
-            "lowest": self.lowest,
-            "highest": self.highest,
-            "max_step": self.max_step,
+            **bounds,
             "min_interval": None if interval is None else 1000 * millis("min_interval", interval),
             "max_submissions": self.max_submissions,
         }
@@ -85,5 +94,7 @@ class Events:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
+        if not isinstance(self.of, str | Period | None):
+            raise TypeError(f"of must be a unit, a Period or None, not {self.of!r}")
         whole("top", self.top, most=1000)
-        whole("most", self.most)
+        whole("most", self.most, most=_MOST)

@@ -132,7 +132,7 @@ class DecayingScale(Scale):
 
     def score(self, place: bytes) -> float:
         """Return what a place is worth now."""
-        return float(2.0 ** (-float(place) - self._since))
+        return float(2.0 ** min(-float(place) - self._since, 1023.0))
 
 
 def _number(word: int) -> float:

@@ -16,6 +16,9 @@ local stamp = '0'
 if ARGV[2] == 'open' then
   if meta then return mismatch(meta, ARGV[1]) or 0 end
   if opens == '-' then opens = string.format('%d', now) end
+  if closes ~= '-' and tonumber(closes) <= math.max(tonumber(opens), now) then
+    return redis.error_reply('CLOSED a season that is over takes no scores: closes is past')
+  end
 else
   local wrong = mismatch(meta, '!' .. ARGV[1])
   if wrong then return wrong end

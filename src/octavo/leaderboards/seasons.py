@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from octavo.engine.command import Command, M, operation
 from octavo.engine.script import Script
-from octavo.leaderboards.layout import seasons_key
+from octavo.leaderboards.layout import board_keys, seasons_key, table_keys
 from octavo.leaderboards.leaderboard import Leaderboard
 from octavo.leaderboards.periods import micros
 from octavo.leaderboards.records import SeasonInfo
@@ -68,7 +68,7 @@ class Season(Leaderboard[M], Counted[M]):
     def clear(self) -> Command[bool]:
         """Delete the season, open or closed; return whether there was one. O(1)."""
         base, name = self._named()
-        keys = self._tables.keys()
+        keys = (*board_keys(self._base), *table_keys(self._base))
         return Command(
             (b"UNLINK", *keys),
             keys,

@@ -63,6 +63,10 @@ class Standings(Job[M]):
         # Whether a rank has been found by a script, which makes sure of the configuration.
         self._confirmed = False
 
+    def __repr__(self) -> str:
+        """Show the kind of standings, and where they are."""
+        return f"<{type(self).__name__} {self._keys.scores.decode().removesuffix(':scores')}>"
+
     # One member
 
     @operation

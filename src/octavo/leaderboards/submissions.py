@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from octavo.engine.codec import encode
 from octavo.engine.keys import name_bytes
-from octavo.errors import SubmissionRefused
+from octavo.errors import SubmissionRefused, Unavailable
 from octavo.leaderboards.records import Submission
 from octavo.leaderboards.standings import rank_of
 from octavo.leaderboards.tables import ALL_TIME, told_to_ask_again
@@ -75,27 +75,35 @@ def of_all_tables(
         SubmissionRefused: some were refused.
     """
     if told_to_ask_again(reply):
-        raise _refused(reply[2], [])
+        raise _not_done(*reply[2:])
     now, refused, ids, *replies = reply
     if fresh:
         tables.clock.learn(now)
     scale = definition.scale.at(now)
     found = {
-        number: [_submission(definition, scale, row) for row in rows] for number, rows in replies
+        name.decode(): [_submission(definition, scale, row) for row in rows]
+        for name, rows in replies
     }
     main = found.pop(ALL_TIME)
-    named = {tables.name(number): submissions for number, submissions in found.items()}
     results = [
         replace(
             one,
             id=None if ids[i] is None else ids[i].decode(),
-            periods={name: rows[i] for name, rows in named.items()},
+            periods={name: rows[i] for name, rows in found.items()},
         )
         for i, one in enumerate(main)
     ]
     if refused:
         raise _refused(refused, results)
     return results
+
+
+def _not_done(refused: Any = None) -> Exception:
+    if refused is None:
+        return Unavailable("the server's clock says something else each time it is asked")
+    if not refused:
+        return ValueError("at must not be later than the time of the server")
+    return _refused(refused, [])
 
 
 def _refused(reply: list[list[bytes]], submissions: list[Submission]) -> SubmissionRefused:

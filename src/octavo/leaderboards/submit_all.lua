@@ -3,13 +3,14 @@
 -- KEYS[2] audit: {base}:audit (stream)
 -- KEYS[3] events: {base}:events (stream)
 -- KEYS[4] watching: {base}:watching (hash)
--- KEYS[5..] tables: {base}:... (eight keys each)
+-- KEYS[5..] tables: {base}:... (as many keys each as the board needs)
 -- ARGV[1] board: what is constant about the board and the tables that are offered, as msgpack
 -- ARGV[2] keep: best|last|sum|first
 -- ARGV[3] at: when it happened, in microseconds since 1970, or "" for now
 -- ARGV[4..] for each submission: member, its scores (lower is better), data or ""
--- returns {AGAIN, time in microseconds} where no table offered is of that time, {AGAIN, time,
---   refused} where all are, or {time,
+-- returns {AGAIN, time in microseconds} where no table offered is of that time or more than a
+--   thousand members have to leave a window first, {AGAIN} where all keys are needed, {AGAIN, time,
+--   refused} where all are, "" for those in the future, or {time,
 --   {{member, reason}, ...} of those refused, {audit id or false, ...} of the others,
 --   {kind, {what submit.lua returns, ...}} for each table}
 -- @include board.lua
@@ -23,12 +24,14 @@ local rules, trail, news = shape.rules, shape.trail, shape.news
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local at = tonumber(ARGV[3]) or now
-if at > now then return redis.error_reply('ERR at is later than the time of the server') end
-local tables = tables_at(shape.tables, KEYS, 5, at)
-if not tables then return {'AGAIN', now} end
+-- A client's clock may be a little ahead.
+if at > now + 60000000 then return {'AGAIN', now, ''} end
+at = math.min(at, now)
+local tables = tables_at(shape, KEYS, 5, at, now)
+if not tables then return {'AGAIN', at} end
 
 -- What is asked for.
-local step, asked, uses = shape.width + 2, {}, {past = trail, watched = news}
+local step, asked, uses = shape.width + 2, {}, {past = trail, data = trail, watched = news}
 for i = 4, #ARGV, step do
   local words, score = {}, ARGV[i + 1]
   for column = 2, shape.width do words[column - 1] = encode(ARGV[i + column]) end
@@ -37,7 +40,7 @@ for i = 4, #ARGV, step do
   uses.data = uses.data or payload ~= ''
   asked[#asked + 1] = {
     member = ARGV[i], score = score, columns = table.concat(words),
-    payload = payload ~= '' and payload, value = tonumber(ARGV[i + 1]),
+    payload = payload ~= '' and payload,
   }
 end
 
@@ -45,9 +48,11 @@ for _, t in ipairs(tables) do
   local wrong = check(shape, t, uses) or closed(t, now)
   if wrong then return wrong end
   uses.banned = uses.banned or t.bans == '1'
+  uses.data = uses.data or uses.banned
 end
 local main = tables[1]
 if main.bans == '1' then
+  if not main.banned then return {'AGAIN'} end
   -- Whoever is not to know of a ban is let in for as long as the script runs.
   for _, one in ipairs(asked) do
     local banned = get_banned(main, one.member)
@@ -67,9 +72,16 @@ if news then
   end
 end
 
--- What is to happen, table by table, before anything is written.
+for _, t in ipairs(tables) do
+  if t.length and evict(shape, t, now, 1000) then
+    finish(shape, t)
+    return {'AGAIN', now}
+  end
+end
+
+-- What is to happen, table by table, before anything else is written.
 local refused, counted, low, high = {}, {}, math.huge, -math.huge
-local states, pasts, tries = {}, {}, {}
+local states, tries = {}, {}
 local function state_of(t, member)
   local own = states[t] or {}
   states[t] = own
@@ -77,7 +89,6 @@ local function state_of(t, member)
     if main.bans == '1' and not t.length and get_banned(t, member) then
       own[member] = get_banned(t, member)[1]
     elseif t.length then
-      pasts[member] = pasts[member] or {}
       local past = past_of(t, member)
       forget_old(past, now, t.length)
       own[member] = outcome(shape, past) or false
@@ -90,14 +101,15 @@ local function state_of(t, member)
 end
 
 -- Why a submission is refused; nil if it is not.
-local function reason_against(one, score)
+local function reason_against(one, counts, score)
   if one.banned then return 'banned' end
   if not rules then return nil end
-  local value = shape.decays and 2 ^ -one.value or tonumber(score) * shape.sign
+  local value = tonumber(score) * shape.sign
+  if shape.decays then value = 2 ^ (value - at / shape.decays) end
   if rules.lowest and value < rules.lowest then return 'lowest' end
   if rules.highest and value > rules.highest then return 'highest' end
   local old = state_of(main, one.member)
-  if rules.max_step and old and not shape.decays
+  if rules.max_step and counts and old
     and math.abs(value - tonumber(old[1]) * shape.sign) > rules.max_step then
     return 'max_step'
   end
@@ -107,7 +119,8 @@ local function reason_against(one, score)
     last = known and cmsgpack.unpack(known) or {0, 0}
     tries[one.member] = last
   end
-  if rules.min_interval and last[2] > 0 and now - last[1] < rules.min_interval then
+  -- A clock that was put back keeps nobody out for longer than the interval.
+  if rules.min_interval and last[2] > 0 and math.abs(now - last[1]) < rules.min_interval then
     return 'min_interval'
   end
   if rules.max_submissions and last[2] >= rules.max_submissions then return 'max_submissions' end
@@ -125,7 +138,7 @@ for i, one in ipairs(asked) do
     plans[t] = {counts, score, columns, old}
   end
   local first = plans[main]
-  one.reason = reason_against(one, first[1] and first[2] or one.score)
+  one.reason = reason_against(one, first[1], first[1] and first[2] or one.score)
   if one.reason then
     refused[#refused + 1] = {one.member, one.reason}
   else
@@ -145,8 +158,13 @@ for i, one in ipairs(asked) do
 end
 
 -- From here on it is written.
-local before
+local before, stood = nil, {}
 if told and low <= high then
+  for _, i in ipairs(counted) do
+    local member = asked[i].member
+    local there = standing(shape, told, member)
+    stood[member] = there and {rank_now(shape, told, member), there[2]}
+  end
   low, high = low == -math.huge and '-inf' or text(low), high == math.huge and 'inf' or text(high)
   before = seen(shape, told, news.top, low, high)
 end
@@ -167,10 +185,11 @@ for i, one in ipairs(asked) do
   if one.plans then kept[#kept + 1] = ids[i] end
 end
 
+if #counted == 0 then return {'AGAIN', now, refused} end
+
 local replies = {}
 for _, t in ipairs(tables) do
   local rows = {}
-  if t.length then evict(shape, t, now, 1000) end
   t.stamp = shape.stamped and math.max(now - 1, t.stamp) or t.stamp
   for _, i in ipairs(counted) do
     local one = asked[i]
@@ -200,20 +219,18 @@ for _, t in ipairs(tables) do
       drop_due(t, member)
       keep_banned(t, member, take_off(shape, t, member), true)
     elseif t == told and not same then
-      local was = old and {old_rank, old[2]}
-      local first = reported[member] or {'changed', member, was}
-      first[4] = {rank, there[2]}
-      if not reported[member] then reported[#reported + 1] = first end
-      reported[member] = first
-      t.was[member] = first[3]
+      if not reported[member] then reported[#reported + 1] = {'changed', member, stood[member]} end
+      reported[member], t.was[member] = true, stood[member]
     end
   end
   finish(shape, t)
   replies[#replies + 1] = {t.kind, rows}
 end
 if before then
+  for _, one in ipairs(reported) do
+    one[4] = {rank_now(shape, told, one[2]), told.on[one[2]][2]}
+  end
   local after = seen(shape, told, news.top, low, high)
   report(shape, told, KEYS[3], news.most, before, after, reported)
 end
-if #counted == 0 then return {'AGAIN', now, refused} end
 return {now, refused, kept, unpack(replies)}

@@ -1,28 +1,29 @@
 -- tables.lua: the tables of a board: who stands on each, why, and how that changes
 -- A member's past on a table is packed: what its oldest submissions came to, or false, and a list
 -- of the later ones. A state is {score, columns, stamp, payload or false}; a submission is such a
--- state, too, behind which come {.., keep, microseconds, id}. An annotation is one that says "note".
+-- state, too, behind which come {.., keep, microseconds, id}. An annotation's keep is "note".
 
 -- The tables whose time it is, one of each kind that is offered. Nil when a kind is offered, but
 -- no table of it that is of this time.
-local function tables_at(offered, keys, first, now)
+local function tables_at(shape, keys, first, at, now)
   local found, kinds = {}, {}
-  for i, spec in ipairs(offered) do
-    local at = first + 8 * (i - 1)
-    local current = not spec.starts or (spec.starts <= now and now < spec.ends)
+  for i, spec in ipairs(shape.tables) do
+    local current = not spec.starts or (spec.starts <= at and at < spec.ends)
     if kinds[spec.kind] == nil then kinds[spec.kind] = false end
     if current and not kinds[spec.kind] then
       kinds[spec.kind] = true
-      found[#found + 1] = {
-        kind = spec.kind, scores = keys[at], entries = keys[at + 1], ties = keys[at + 2],
-        data = keys[at + 3], past = keys[at + 4], due = keys[at + 5], banned = keys[at + 6],
-        watched = keys[at + 7],
-        length = spec.length, step = spec.step, expires = spec.expires, changes = {}, on = {},
+      local there = {
+        kind = spec.kind, length = spec.length, step = spec.step, expires = spec.expires,
+        changes = {}, on = {},
       }
+      local before = first - 1 + #shape.fields * (i - 1)
+      for j, field in ipairs(shape.fields) do there[field] = keys[before + j] end
+      -- What is past its time is no table any more.
+      if not spec.expires or spec.expires * 1000 > now then found[#found + 1] = there end
     end
   end
-  for _, there in pairs(kinds) do
-    if not there then return nil end
+  for _, is_there in pairs(kinds) do
+    if not is_there then return nil end
   end
   return found
 end
@@ -90,7 +91,9 @@ local function get_banned(t, member)
   return packed and cmsgpack.unpack(packed)
 end
 
-local function drop_due(t, member) redis.call('ZREM', t.due, member) end
+local function drop_due(t, member)
+  if t.length then redis.call('ZREM', t.due, member) end
+end
 local function drop_past(t, member)
   redis.call('HDEL', t.past, member)
   drop_due(t, member)
@@ -113,16 +116,25 @@ local function members_of(shape, t, by_place, from, to)
 end
 
 -- Adds a submission to a past. The hundred last ones are kept one by one if they can be undone.
--- Before these, neighbours of one step of a window become one; elsewhere, all of them do.
+-- Before these, neighbours of one step of a window become one; elsewhere, all of them do. No window
+-- keeps more than 250 of a member.
 local function remember(shape, t, past, one)
   local list = past[2]
   list[#list + 1] = one
-  local at = #list - (one[7] and 100 or 0)
+  local at = #list - (shape.trail and math.min(100, shape.trail.most) or 0)
   if not t.length then
     if at > 0 then past[1] = outcome(shape, {past[1], {table.remove(list, 1)}}) end
     return
   end
   if at > 0 then list[at][7] = false end
+  if #list > 250 then
+    local first = outcome(shape, {false, {list[1], list[2]}})
+    if first then
+      list[2] = {first[1], first[2], first[3], first[4], 'last', list[2][6], false}
+    end
+    table.remove(list, 1)
+    return
+  end
   local older, newer = list[at - 1], list[at]
   if not (older and older[5] == newer[5]) then return end
   if newer[5] == 'note' then
@@ -156,7 +168,7 @@ end
 -- every key that is used holds what it should. Returns an error or nothing.
 local function check(shape, t, uses)
   t.meta = redis.call('HGET', t.entries, '')
-  local wrong = mismatch(t.meta, (shape.season and t.kind == 1 and '!' or '') .. shape.config)
+  local wrong = mismatch(t.meta, (shape.season and t.kind == '' and '!' or '') .. shape.config)
   if wrong then return wrong end
   local rest = t.meta and string.sub(t.meta, #shape.config + 2) or '0'
   local stamp, opens, closes, bans = string.match(rest, '^(%d+) (%S+) (%S+) (%d)')
@@ -164,12 +176,14 @@ local function check(shape, t, uses)
   t.opens, t.closes, t.bans = opens or '-', closes or '-', bans or '0'
   t.fresh = {}
   local function look(wanted, command, name)
-    if wanted and redis.call(command, t[name]) == 0 then t.fresh[#t.fresh + 1] = t[name] end
+    if wanted and t[name] and redis.call(command, t[name]) == 0 then
+      t.fresh[#t.fresh + 1] = t[name]
+    end
   end
   look(true, 'ZCARD', 'scores')
   look(not t.meta, 'HLEN', 'entries')
   look(shape.dense, 'ZCARD', 'ties')
-  look(uses.data, 'HLEN', 'data')
+  look(uses.data or t.length or t.bans == '1', 'HLEN', 'data')
   look(uses.past or t.length, 'HLEN', 'past')
   look(t.length, 'ZCARD', 'due')
   look(uses.banned or t.bans == '1', 'HLEN', 'banned')
@@ -198,6 +212,7 @@ local function move(shape, t, member, state)
   end
   local same = old and new and old[1] == new[1] and tonumber(old[2]) == tonumber(new[2])
   if same or not (old or new) then return end
+  t.touched = true
   -- A key that is empty in between would be gone, and its TTL with it.
   if new then
     redis.call('ZADD', t.scores, new[2], new[1])
@@ -297,6 +312,7 @@ end
 
 -- Writes down what has changed about a table: prefixes, the last stamp, and when it expires.
 local function finish(shape, t)
+  if not (t.meta or t.touched or t.bans == '1') then return end
   local words, gone = {}, {}
   for member, prefix in pairs(t.changes) do
     if prefix then

@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
 
+from octavo.engine.command import Command
+from octavo.engine.fork import lazy
 from octavo.engine.script import Script
-from octavo.leaderboards.layout import board_keys, table_keys
+from octavo.leaderboards.layout import TABLE_FIELDS, board_keys, some_keys
 from octavo.leaderboards.periods import Period, Span, Window
 from octavo.leaderboards.scores import DecayingScale
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from octavo.engine.command import Command
     from octavo.engine.script import Argument
     from octavo.leaderboards.definition import Definition
     from octavo.leaderboards.rules import Events, Rules
 
 T = TypeVar("T")
 
-ALL_TIME = 1
-"""The number of the table of all time; periods and windows have the next ones."""
+ALL_TIME = ""
+"""The name of the table of all time; periods and windows have names of their own."""
 
 _MARGIN = 2_000_000
 """Microseconds around a boundary in which the periods on both of its sides are offered."""
 _TRIES = 5
+# Each of these takes a thousand members off the windows.
+_EVICTIONS = 10_000
+_FOREVER = 2**62
 
 _here = Path(__file__)
 SUBMIT_ALL = Script(_here.with_name("submit_all.lua"))
+SUBMIT_PERIODS = Script(_here.with_name("submit_periods.lua"))
 ALTER = Script(_here.with_name("alter.lua"))
 
 
 class Late(NamedTuple):
-    """The answer of a script that was offered no table of the right time."""
+    """The answer of a script that did nothing, as it was offered no table of the right time.
+
+    Attributes:
+        at: the time, in microseconds since 1970; 0 where it wants all keys of the tables.
+    """
 
     at: int
 
@@ -67,12 +77,50 @@ class Clock:
         self._ahead = now - time.time_ns() // 1000
 
 
-class Offer(NamedTuple):
-    """Tables for a script to choose from by its own clock: their keys, and what they are."""
+class Offer:
+    """Tables for a script to choose from by its own clock.
 
-    keys: tuple[bytes, ...]
-    board: bytes
-    until: int
+    Args:
+        base: what the board's keys begin with.
+        board: what is constant about the board.
+        tables: what the keys of each table begin with, and what the scripts need to know of it.
+        until: the time up to which these are the tables to offer.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        board: Mapping[str, Any],
+        tables: Sequence[tuple[str, dict[str, Any]]],
+        until: int,
+    ) -> None:
+        self._base = base
+        self._board = board
+        self._tables = tables
+        self._packed: dict[tuple[str, ...], tuple[tuple[bytes, ...], bytes]] = {}
+        self.until = until
+
+    def packed(self, fields: tuple[str, ...]) -> tuple[tuple[bytes, ...], bytes]:
+        """Return the keys, with these of each table, and what they are, as msgpack."""
+        if fields not in self._packed:
+            keys = list(board_keys(self._base))
+            for base, _ in self._tables:
+                keys += some_keys(base, fields)
+            tables = [table for _, table in self._tables]
+            board = {**self._board, "fields": fields, "tables": tables}
+            self._packed[fields] = tuple(keys), msgspec.msgpack.encode(board)
+        return self._packed[fields]
+
+    @lazy
+    def brief(self) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+        """The keys that each table has, and what the tables are, in words."""
+        keys: list[bytes] = []
+        words: list[str] = []
+        for base, table in self._tables:
+            keys += some_keys(base, TABLE_FIELDS[:2])
+            known = (table.get(name) for name in ("kind", "starts", "ends", "expires"))
+            words += ("" if one is None else str(one) for one in known)
+        return tuple(keys), tuple(words)
 
 
 class Tables:
@@ -81,8 +129,13 @@ class Tables:
     Args:
         base: what the board's keys begin with.
         definition: what the tables have in common.
-        periods: of which there are tables besides that of all time.
         clock: what is known of the server's.
+        periods: of which there are tables besides that of all time.
+        rules: which submissions count.
+        audit: how many changes are remembered.
+        events: which changes are told.
+        season: whether the board has to be opened.
+        atomic: whether operations are noted for one transaction, which nothing may follow.
     """
 
     def __init__(
@@ -91,19 +144,31 @@ class Tables:
         definition: Definition,
         clock: Clock,
         *,
-        periods: Sequence[Period | Window],
-        rules: Rules | None,
-        audit: int,
-        events: Events | None,
-        season: bool,
+        periods: Sequence[Period | Window] = (),
+        rules: Rules | None = None,
+        audit: int = 0,
+        events: Events | None = None,
+        season: bool = False,
+        atomic: bool = False,
     ) -> None:
         self.base = base
         self.clock = clock
-        self.kinds = dict(enumerate(periods, ALL_TIME + 1))
-        self.whole = bool(periods or rules or audit or events or season) or isinstance(
-            definition.scale, DecayingScale
+        self.kinds = {kind.name: kind for kind in periods}
+        windows = any(isinstance(kind, Window) for kind in periods)
+        special = bool(rules or audit or events or season or definition.scale.decays)
+        self.whole = bool(periods) or special or atomic
+        self.brief = (
+            bool(periods)
+            and not (special or windows or atomic)
+            and definition.scale.width == 1
+            and definition.method in ("competition", "ordinal")
         )
         self._definition = definition
+        self._atomic = atomic
+        self._tries = _EVICTIONS if windows else _TRIES
+        # A board that is kept in order may well have bans.
+        all_fields = atomic or rules or audit or events or season
+        self._fields = TABLE_FIELDS if all_fields else _needed(definition, windows=windows)
         self._board = {
             **_shape(definition),
             "season": season,
@@ -111,90 +176,153 @@ class Tables:
             "trail": {"most": audit} if audit else None,
             "news": events
             and {
-                "table": self._number(events.of),
+                "table": ALL_TIME if events.of is None else self.name_of("of", events.of),
                 "top": events.top,
                 "most": events.most,
             },
         }
         self._offer: Offer | None = None
 
-    def name(self, number: int) -> str:
-        """Return what the kind of table of that number is called."""
-        return self.kinds[number].name
-
     def base_of(self, kind: Period | Window, span: Span | None = None) -> str:
         """Return what the keys of a table begin with."""
         name = f"{self.base}:{kind.name}"
         return name if span is None else f"{name}:{span.label}"
 
-    def run(
+    def name_of(self, parameter: str, which: object) -> str:
+        """Return the name of one of the periods and windows, or refuse what is none of them."""
+        found = [name for name, kind in self.kinds.items() if which in (kind, name)] or [
+            name for name, kind in self.kinds.items() if which == getattr(kind, "unit", None)
+        ]
+        if len(found) != 1:
+            known = ", ".join(self.kinds) or "none"
+            raise ValueError(f"{parameter} must be one of the periods ({known}), not {which!r}")
+        return found[0]
+
+    def only(self, name: str, span: Span) -> Tables:
+        """Return the same with one table, that of a period."""
+        period = self.kinds[name]
+        table = {"kind": name, "expires": cast("Period", period).expires(span)}
+        base = self.base_of(period, span)
+        one = copy(self)
+        one.fix(Offer(self.base, self._board, [(base, table)], _FOREVER))
+        return one
+
+    def fix(self, offer: Offer) -> None:
+        """Have these tables be offered at all times."""
+        self.kinds, self._offer = {}, offer
+
+    def submit(
         self,
-        script: Script,
         args: Sequence[Argument],
         read: Callable[[Any], T],
         *,
-        at: int | None = None,
-        once: Callable[..., Command[T]] | None = None,
+        at: int | None,
+        once: Callable[..., Command[T]] | None,
+    ) -> Command[T]:
+        """Return the Command that submits to all tables of a time."""
+        script = once or SUBMIT_ALL
+        return self._run(script, self._fields, args, read, at=at, tries=self._tries)
+
+    def alter(
+        self, args: Sequence[Argument], read: Callable[[Any], T], *, at: int | None = None
+    ) -> Command[T]:
+        """Return the Command that changes all tables of a time other than by a submission."""
+        script = ALTER.once if self._definition.once else ALTER
+        return self._run(script, TABLE_FIELDS, args, read, at=at, tries=self._tries)
+
+    def submit_brief(
+        self,
+        args: tuple[Argument, ...],
+        read: Callable[[Any], T],
+        otherwise: Callable[[], Command[T]],
+        *,
+        at: int | None,
         tries: int = _TRIES,
     ) -> Command[T]:
-        """Return the Command that changes all tables of a time, which the server chooses.
+        """Return the Command that submits one score the short way.
 
         Args:
-            script: takes the keys and the constants of the board first.
-            args: what comes behind these.
+            args: what `submit_periods.lua` takes between its configuration and the tables.
             read: reads the reply.
+            otherwise: what to send if there is more to the board than that knows.
             at: the time in microseconds since 1970; None is now.
-            once: makes the command in place of the script.
             tries: how often it is sent, if tables of other times are wanted than were offered.
         """
-        offer = self._offered(at)
+        keys, tables = self._offered(at).brief
 
         def read_or_late(reply: Any) -> T | Late:
-            late = told_to_ask_again(reply) and len(reply) == 2
-            return Late(reply[1]) if late and tries else read(reply)
+            if not told_to_ask_again(reply):
+                return read(reply)
+            return Late(reply[1] if reply[1:] and tries else 0)
 
         def again(value: Any) -> Command[T] | None:
             if not isinstance(value, Late):
                 return None
-            self._offer = None
-            if at is None:
-                self.clock.learn(value.at)
-            wanted = None if at is None else value.at
-            return self.run(script, args, read, at=wanted, once=once, tries=tries - 1)
+            if not value.at:
+                self.brief = False
+                return otherwise()
+            late = self._learn(value.at, at)
+            return self.submit_brief(args, read, otherwise, at=late, tries=tries - 1)
 
-        make: Any = once or script
-        if not self.kinds:
-            command: Command[T] = make(offer.keys, (offer.board, *args), read)
-            return command
-        return replace(make(offer.keys, (offer.board, *args), read_or_late), then=again)
+        script = SUBMIT_PERIODS.once if self._definition.once else SUBMIT_PERIODS
+        words = (self._definition.config, *args, *tables)
+        return cast("Command[T]", replace(script(keys, words, read_or_late), then=again))
 
-    def keys(self) -> tuple[bytes, ...]:
-        """Return the keys of the board and of its tables of this time."""
-        return self._offered(None).keys
+    def _run(
+        self,
+        script: Callable[..., Command[Any]],
+        fields: tuple[str, ...],
+        args: Sequence[Argument],
+        read: Callable[[Any], T],
+        *,
+        at: int | None,
+        tries: int,
+    ) -> Command[T]:
+        def run(at: int | None, fields: tuple[str, ...], tries: int) -> Command[T]:
+            return self._run(script, fields, args, read, at=at, tries=tries)
 
-    def _number(self, of: str | Period | None) -> int:
-        if of is None:
-            return ALL_TIME
-        return self.number_of("of", of)
+        if self._atomic and self.kinds and at is None and not self.clock.known:
+            return self._after_asking_the_time(lambda: run(None, fields, tries))
 
-    def number_of(self, parameter: str, which: str | Period | Window) -> int:
-        """Return the number of one of the periods and windows, or refuse what is none of them."""
-        found = [
-            number
-            for number, kind in self.kinds.items()
-            if which in (kind, kind.name, getattr(kind, "unit", None))
-        ]
-        if len(found) != 1:
-            known = ", ".join(kind.name for kind in self.kinds.values()) or "none"
-            raise ValueError(
-                f"{parameter} must be one of the board's periods ({known}), not {which!r}"
-            )
-        return found[0]
+        def read_or_late(reply: Any) -> T | Late:
+            if told_to_ask_again(reply) and len(reply) < 3 and tries:
+                return Late(reply[1] if reply[1:] else 0)
+            return read(reply)
+
+        def again(value: Any) -> Command[T] | None:
+            if not isinstance(value, Late):
+                return None
+            if not value.at:
+                self._fields = TABLE_FIELDS
+                return run(at, TABLE_FIELDS, tries - 1)
+            return run(self._learn(value.at, at), fields, tries - 1)
+
+        keys, board = self._offered(at).packed(fields)
+        return replace(script(keys, (board, *args), read_or_late), then=again)
+
+    def _after_asking_the_time(self, then: Callable[[], Command[T]]) -> Command[T]:
+        def learned(time: list[bytes]) -> Any:
+            self.clock.learn(int(time[0]) * 1_000_000 + int(time[1]))
+
+        key = board_keys(self.base)[0]
+        asked: Command[Any] = Command(
+            (b"TIME",), (key,), learned, idempotent=True, opening=True, then=lambda _: then()
+        )
+        return asked
+
+    def _learn(self, now: int, at: int | None) -> int | None:
+        """Take note of the time a script has, and return which to offer tables of next."""
+        if at is not None:
+            return now
+        self._offer = None
+        self.clock.learn(now)
+        return None
 
     def _offered(self, at: int | None) -> Offer:
+        known = self._offer if at is None or not self.kinds else None
+        if known is not None and self.clock.now() < known.until:
+            return known
         now = self.clock.now() if at is None else at
-        if at is None and self._offer is not None and now < self._offer.until:
-            return self._offer
         sure = at is not None or self.clock.known or not self.kinds
         offer = self._made(now, sure=sure)
         if at is None and sure:
@@ -202,35 +330,42 @@ class Tables:
         return offer
 
     def _made(self, now: int, *, sure: bool) -> Offer:
-        keys: list[bytes] = [*board_keys(self.base), *table_keys(self.base)]
-        tables: list[dict[str, Any]] = [{"kind": ALL_TIME}]
-        until = now + 10**15
-        for number, kind in self.kinds.items():
+        tables: list[tuple[str, dict[str, Any]]] = [(self.base, {"kind": ALL_TIME})]
+        until = _FOREVER
+        for name, kind in self.kinds.items():
             if isinstance(kind, Window):
                 length, step = kind.micros
-                keys += table_keys(self.base_of(kind))
-                tables.append({"kind": number, "length": length, "step": step})
+                tables.append((self.base_of(kind), {"kind": name, "length": length, "step": step}))
                 continue
             spans, soon = _spans(kind, now, sure=sure)
             until = min(until, soon)
             for span in spans:
-                keys += table_keys(self.base_of(kind, span))
-                tables.append(
-                    {
-                        "kind": number,
-                        "starts": span.starts,
-                        "ends": span.ends,
-                        "expires": kind.expires(span),
-                    }
-                )
-        return Offer(tuple(keys), msgspec.msgpack.encode({**self._board, "tables": tables}), until)
+                times = {"starts": span.starts, "ends": span.ends, "expires": kind.expires(span)}
+                tables.append((self.base_of(kind, span), {"kind": name, **times}))
+        return Offer(self.base, self._board, tables, until)
+
+
+def _needed(definition: Definition, *, windows: bool) -> tuple[str, ...]:
+    """Return which keys of a table a submission needs if nobody is banned."""
+    wanted = {
+        "scores": True,
+        "entries": True,
+        "ties": definition.method == "dense",
+        "data": True,
+        "past": windows,
+        "due": windows,
+        "banned": False,
+        "watched": False,
+    }
+    return tuple(name for name in TABLE_FIELDS if wanted[name])
 
 
 def window_board(definition: Definition, window: Window) -> bytes:
     """Return the constants of a board for the script that is about one rolling window."""
     length, step = window.micros
     tables = [{"kind": ALL_TIME, "length": length, "step": step}]
-    return msgspec.msgpack.encode({**_shape(definition), "tables": tables})
+    board = {**_shape(definition), "fields": TABLE_FIELDS, "tables": tables}
+    return msgspec.msgpack.encode(board)
 
 
 def _shape(definition: Definition) -> dict[str, Any]:

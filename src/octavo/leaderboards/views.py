@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec.structs import replace
 
-from octavo.engine.command import Command, M, operation
+from octavo.engine.command import Command, M, answer, operation
+from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
+from octavo.leaderboards.definition import counted
 from octavo.leaderboards.layout import Layout, table_keys
 from octavo.leaderboards.merging import Source
 from octavo.leaderboards.standings import Standings
+from octavo.leaderboards.table import Table
 from octavo.leaderboards.tables import Late, window_board
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ class PeriodStandings(Counted[M]):
         read: Callable[[Any, Scale], T],
         keys: int = len(Layout._fields),
     ) -> Command[T]:
-        return self._ask_at(script, args, read, keys, _TRIES)
+        return self._ask_at(script, args, read, keys)
 
     def _ask_at(
         self,
@@ -80,10 +83,12 @@ class PeriodStandings(Counted[M]):
         args: Sequence[Argument],
         read: Callable[[Any, Scale], T],
         keys: int,
-        tries: int,
+        *,
+        tries: int = _TRIES,
+        at: int | None = None,
     ) -> Command[T]:
         clock = self._tables.clock
-        span = self._period.span(clock.now())
+        span = self._period.span(clock.now() if at is None else at)
         scale, config = self._definition.scale, self._definition.config
 
         def read_timed(reply: list[Any]) -> T:
@@ -97,7 +102,7 @@ class PeriodStandings(Counted[M]):
             if not isinstance(value, Late):
                 return None
             clock.learn(value.at)
-            return self._ask_at(script, args, read, keys, tries - 1)
+            return self._ask_at(script, args, read, keys, tries=tries - 1, at=value.at)
 
         table = self._keys_of(span)[:keys]
         return replace(script.timed(table, (config, *args), read_timed), then=again)
@@ -113,6 +118,31 @@ class PeriodStandings(Counted[M]):
         for _ in range(self._ago):
             span = self._period.span(span.starts - 1)
         return Layout.of(self._tables.base_of(self._period, span))
+
+
+class PeriodTable(Table[M]):
+    """The table of a certain period, whose changes mind all that is kept beside it."""
+
+    def __init__(
+        self, engine: Engine, keys: Layout, definition: Definition, tables: Tables
+    ) -> None:
+        super().__init__(engine, keys, definition)
+        self._tables = tables
+
+    @operation
+    def clear(self) -> Command[bool]:
+        """Delete the table; return whether there was one. O(1), freed in the background."""
+        return self._tables.alter(("clear",), bool)
+
+    def _removed(self, members: tuple[str, ...]) -> Command[int]:
+        names = dict.fromkeys(name_bytes("members", member) for member in members)
+        return self._tables.alter(("remove", *names), int) if names else answer(0)
+
+    def _removed_between(self, bounds: tuple[float, float]) -> Command[int]:
+        return self._tables.alter(("remove_scores", *bounds), int)
+
+    def _trimmed(self, keep: int) -> Command[int]:
+        return self._tables.alter(("trim", str(counted("keep", keep, 0))), int)
 
 
 class WindowStandings(Counted[M]):
