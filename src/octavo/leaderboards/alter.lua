@@ -35,6 +35,7 @@ end
 
 local tables = tables_at(shape, KEYS, 5, at, now)
 if not tables then return {'AGAIN', at} end
+if not tables[1] then return 0 end
 if change == 'clear' then
   local gone = 0
   for _, t in ipairs(tables) do gone = gone + unlink(t) end

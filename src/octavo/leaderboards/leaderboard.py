@@ -139,6 +139,8 @@ class Leaderboard(Table[M]):
         super().__init__(engine, Layout.of(base), definition)
         self._base = base
         self._rules = instance("rules", rules, Rules)
+        if definition.scale.decays and rules is not None and rules.max_step is not None:
+            raise ValueError(f"max_step must be None with half_life, not {rules.max_step!r}")
         self._events = instance("events", events, Events)
         self._audit = whole("audit", audit, 0, _MOST_CHANGES)
         self._tables = Tables(

@@ -6,7 +6,7 @@ local function seen(shape, t, top, low, high)
   local found = {}
   local function note(key, score, best)
     local member = string.sub(key, shape.prefix + 1)
-    if found[member] or not redis.call('ZSCORE', t.scores, key) then return end
+    if found[member] or not (best or redis.call('ZSCORE', t.scores, key)) then return end
     local columns = string.sub(key, 1, shape.columns)
     local rank = rank_of(shape.method, t.scores, t.ties, key, score, columns)
     found[member] = {rank, score, best}

@@ -73,9 +73,13 @@ if news then
 end
 
 for _, t in ipairs(tables) do
-  if t.length and evict(shape, t, now, 1000) then
+  if t.length then
+    local more = evict(shape, t, now, 1000)
+    -- Nothing follows an atomic batch, so there it is now or never.
+    while more and shape.atomic do more = evict(shape, t, now, 1000) end
     finish(shape, t)
-    return {'AGAIN', now}
+    t.changes = {}
+    if more then return {'AGAIN', now} end
   end
 end
 
@@ -106,8 +110,10 @@ local function reason_against(one, counts, score)
   if not rules then return nil end
   local value = tonumber(score) * shape.sign
   if shape.decays then value = 2 ^ (value - at / shape.decays) end
-  if rules.lowest and value < rules.lowest then return 'lowest' end
-  if rules.highest and value > rules.highest then return 'highest' end
+  -- What decays is rounded, and may be on a bound.
+  local slack = shape.decays and 1e-9 or 0
+  if rules.lowest and value * (1 + slack) < rules.lowest then return 'lowest' end
+  if rules.highest and value * (1 - slack) > rules.highest then return 'highest' end
   local old = state_of(main, one.member)
   if rules.max_step and counts and old
     and math.abs(value - tonumber(old[1]) * shape.sign) > rules.max_step then

@@ -18,7 +18,8 @@ local member, score = ARGV[6], ARGV[7]
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local at = tonumber(ARGV[5]) or now
-if at > now then return {'AGAIN'} end
+if at > now + 60000000 then return {'AGAIN'} end
+at = math.min(at, now)
 
 local tables, kinds, missing = {}, {}, 0
 for i = 1, #KEYS / 2 do

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from octavo.engine.command import Command
 from octavo.engine.fork import lazy
 from octavo.engine.script import Script
+from octavo.errors import Unavailable
 from octavo.leaderboards.layout import TABLE_FIELDS, board_keys, some_keys
 from octavo.leaderboards.periods import Period, Span, Window
 from octavo.leaderboards.scores import DecayingScale
@@ -172,6 +173,7 @@ class Tables:
         self._board = {
             **_shape(definition),
             "season": season,
+            "atomic": atomic,
             "rules": rules and rules.packed(),
             "trail": {"most": audit} if audit else None,
             "news": events
@@ -285,6 +287,9 @@ class Tables:
             return self._after_asking_the_time(lambda: run(None, fields, tries))
 
         def read_or_late(reply: Any) -> T | Late:
+            if self._atomic and told_to_ask_again(reply) and len(reply) == 2:
+                self._learn(reply[1], at)
+                raise Unavailable("the server's clock is not as it was known: repeat the batch")
             if told_to_ask_again(reply) and len(reply) < 3 and tries:
                 return Late(reply[1] if reply[1:] else 0)
             return read(reply)
