@@ -147,6 +147,7 @@ def test_plain_output_has_a_line_every_six_hours_and_then_the_boards(url: str) -
     assert re.search(
         r" \| (\w{3}-\w{3}: \d+ \| ){3}\w{3}-\w{3} up \d+ to no. [123] \| ", updates[1]
     )
+    assert "Routes this hour" not in result.stdout  # in which none has left
     for title in ("Busiest routes", "Routes this week"):
         assert re.search(
             rf"^{title} \(departures\)\n   1  \w{{3}}-\w{{3}}  ", result.stdout, re.MULTILINE
@@ -225,7 +226,7 @@ def test_the_whole_week_ends_by_itself_on_a_server_that_started_by_itself(
 ) -> None:
     process = start("--plain", "--speed", "max")
 
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 0
     assert "\n   1  JFK-LAX  Los Angeles Intl                               225\n" in output

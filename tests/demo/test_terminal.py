@@ -103,8 +103,10 @@ def _no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wide_terminal_has_three_boards_side_by_side() -> None:
-    rows = [line for line in drawn(150).splitlines() if "JFK-LAX  " in line]
+    text = drawn(150)
+    rows = [line for line in text.splitlines() if "JFK-LAX  " in line]
 
+    assert all(panel.title in text for panel in PANELS)
     assert [row.count("JFK-LAX  Los Angeles Intl") for row in rows[:2]] == [3, 3]
 
 

@@ -45,10 +45,12 @@ def lines(week: Week, view: View, speed: float) -> Iterator[str]:
         leaders = map(_leader, panels)
         yield " | ".join([clock(moment), *leaders, climb, gates_taken(week.gates.use)])
     for panel in panels:
+        if not panel.rows:
+            continue
         yield ""
         yield f"{panel.title} ({panel.unit})"
         names = [f"{row.member}  {row.name}" for row in panel.rows]
-        width = max(map(len, names), default=0)
+        width = max(map(len, names))
         for row, name in zip(panel.rows, names, strict=True):
             yield f"{row.rank:>4}  {name:<{width}}  {row.score:>14}"
     for card in cards(week):
