@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import octavo
 from octavo.testing import faults
+from octavo.testing.servers import Standalone
+from tests.fix_servers import movable_clock, require
+from tests.leaderboards.inside import raw
 from tests.leaderboards.whole.hands import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from octavo import Octavo, Sync
+    from tests.fix_servers import Servers
 
 HANDS = 8
 
@@ -51,3 +58,30 @@ def hands() -> Iterator[Hands]:
         yield hands
         hands.end()
         crew.results()
+
+
+@pytest.fixture(scope="module")
+def clocked() -> Iterator[Standalone]:
+    """A server whose clock can be set."""
+    with Standalone(require("valkey"), env=movable_clock()) as server:
+        yield server
+
+
+@pytest.fixture
+def one(servers: Servers, prefix: str) -> Iterator[Octavo[Sync]]:
+    """A client that is not asked of every face and server."""
+    with octavo.connect(servers.get("embedded").url, prefix=prefix) as db:
+        yield db
+
+
+@pytest.fixture
+def client(servers: Servers) -> Iterator[Any]:
+    """A client that looks at the keys."""
+    with raw(servers.get("embedded").node_of("")) as client:
+        yield client
+
+
+def dump(client: Any, prefix: str) -> dict[bytes, bytes]:
+    """Return all that a test has stored but for what is remembered of replies."""
+    keys = sorted(key for key in client.keys(f"{prefix}:*") if b":once:" not in key)
+    return {key: client.dump(key) for key in keys}

@@ -8,6 +8,7 @@ import octavo
 from octavo import SeasonClosed, SubmissionRefused
 from octavo.leaderboards import Period
 from tests.fix_servers import redis_py
+from tests.leaderboards.whole.cases import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +44,7 @@ def add(
     return told
 
 
-def play(
-    line: Line, number: int, url: str, prefix: str, board: str, season: str, periods: list[str]
-) -> dict[str, Any]:
+def play(line: Line, number: int, url: str, prefix: str, board: str, season: str) -> dict[str, Any]:
     """Submit to a season until it is closed; return what was taken, and what was refused."""
     taken: list[float] = []
     with octavo.connect(url, prefix=prefix, timeout=PATIENCE) as db:
@@ -61,17 +60,17 @@ def play(
 
 
 def repeat(
-    line: Line, number: int, url: str, prefix: str, board: str, keys: list[str], start: float
+    line: Line, number: int, url: str, prefix: str, board: str, keys: list[str]
 ) -> list[Any]:
     """Make the same submissions as all others at once; return what came of each."""
     found: list[Any] = []
     with octavo.connect(url, prefix=prefix, timeout=PATIENCE) as db:
-        counts = db.leaderboard(board, periods=("day",), audit=1000)
+        counts = db.leaderboard(board, periods=DAY, audit=1000)
         line.say("ready")
         line.hear()
         for key in keys:
             done = counts.increment("ada", idempotency_key=key)
-            found.append([done.score, done.periods["day"].score, done.id])
+            found.append([done.score, done.periods[DAY.name].score, done.id])
     return found
 
 
@@ -82,8 +81,9 @@ def match(
     member = f"m{number % MEMBERS}"
     taken: list[Any] = []
     refused: list[str] = []
+    undone: list[str] = []
     with octavo.connect(url, prefix=prefix, timeout=PATIENCE) as db:
-        counts = db.leaderboard(board, keep="sum", periods=("day",), audit=100_000)
+        counts = db.leaderboard(board, keep="sum", periods=DAY, audit=100_000)
         line.say("ready")
         line.hear()
         for step in range(steps):
@@ -95,8 +95,10 @@ def match(
             except SubmissionRefused as error:
                 refused += [reason for _, reason in error.refusals]
             if number == 2 and taken and step % 7 == 0:
-                line.say(["undone", taken[-1][2], counts.undo(taken[-1][2])])
-    return {"taken": taken, "refused": refused}
+                id = taken[-1][2]  # noqa: A001
+                if counts.undo(id):
+                    undone.append(id)
+    return {"taken": taken, "refused": refused, "undone": undone}
 
 
 JOBS: dict[str, Callable[..., Any]] = {"add": add, "play": play, "repeat": repeat, "match": match}

@@ -201,7 +201,7 @@ class Reference:
         whose = {one.member: one for table in everywhere for one in table.made if one.id == id}
         for member, one in whose.items():
             for table in everywhere:
-                table.forget(lambda made: made.id == id)
+                table.forget(with_id(id))
                 table.at(self.now)
             if one.at in (times := self._tries.get(member, [])):
                 times.remove(one.at)
@@ -216,10 +216,10 @@ class Reference:
         for member in dict.fromkeys(members):
             there = [table for table in tables.values() if member in table.rows]
             for table in tables.values():
-                table.forget(lambda one, member=member: one.member == member)
+                table.forget(of_member(member))
             if there:
                 gone.append(member)
-            if there and kind == "remove":
+            if there:
                 self._tries.pop(member, None)
         self._changed(kind, gone)
         self.tables()
@@ -244,6 +244,7 @@ class Reference:
             "lowest": rules.lowest is not None and score < rules.lowest,
             "highest": rules.highest is not None and score > rules.highest,
             "max_step": rules.max_step is not None
+            and accepted
             and old is not None
             and abs(score - old.scores[0]) > rules.max_step,
             "min_interval": interval is not None
@@ -256,3 +257,13 @@ class Reference:
         if not reason:
             times.append(self.now)
         return reason
+
+
+def of_member(member: str) -> Callable[[Made], bool]:
+    """Return what says whether a submission is a member's."""
+    return lambda made: made.member == member
+
+
+def with_id(id: str) -> Callable[[Made], bool]:  # noqa: A002
+    """Return what says whether a submission is the one."""
+    return lambda made: made.id == id

@@ -12,12 +12,9 @@ import pytest
 import octavo
 from octavo.leaderboards import Period
 from octavo.testing import faults
-from octavo.testing.servers import Standalone
-from tests.fix_servers import movable_clock, require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from octavo.testing.servers import Standalone
     from tests.leaderboards.whole.conftest import Hands
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("races")]
@@ -61,13 +58,6 @@ MOMENTS: dict[str, tuple[datetime, dict[tuple[str, str], bool]]] = {
         {("day", LORD_HOWE): True, ("hour", LORD_HOWE): True, ("hour", "UTC"): False},
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def clocked() -> Iterator[Standalone]:
-    """A server whose clock can be set."""
-    with Standalone(require("valkey"), env=movable_clock()) as server:
-        yield server
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
