@@ -109,8 +109,10 @@ def test_a_route_may_move_in_one_period_and_not_in_another() -> None:
     assert [row.movement for row in day.rows] == ["same", "same"]
 
 
-def climb(member: str, before: float | None, now: float, kind: str = "changed") -> Event:
-    return Event("1-0", kind, member, 2.0, now, 1.0, before)
+def climb(
+    member: str, before: float | None, now: float, kind: str = "changed", table: str = "day:1"
+) -> Event:
+    return Event("1-0", kind, member, 2.0, now, 1.0, before, table)
 
 
 def test_the_last_climbs_are_told_the_latest_first() -> None:
@@ -123,6 +125,19 @@ def test_the_last_climbs_are_told_the_latest_first() -> None:
         "B-ATL up 1 to no. 1",
         "A-ATL up 1 to no. 1",
     ]
+
+
+def test_a_climb_replaces_the_one_before_of_the_same_route() -> None:
+    events = [climb("A-ATL", 3, 2), climb("B-ATL", 3, 2), climb("A-ATL", 2, 1)]
+
+    assert View([FLIGHT]).climbs(events) == ["A-ATL up 1 to no. 1", "B-ATL up 1 to no. 2"]
+
+
+def test_a_new_day_begins_without_the_climbs_of_the_one_before() -> None:
+    view = View([FLIGHT])
+    view.climbs([climb("A-ATL", 3, 2)])
+
+    assert view.climbs([climb("B-ATL", None, 1, table="day:2")]) == []
 
 
 def test_only_who_climbs_to_the_best_is_told_of() -> None:

@@ -80,6 +80,8 @@ def demo(
 ) -> None:
     """Replay a week of real flights from New York onto live leaderboards.
 
+    The busiest routes are ranked in all, and by hour, day and week of the flights' own time.
+
     Passengers ask for the pages of the airports they fly to, which are cached. Aircraft wait for
     gates, which are locks. Clients call an API of the boards, which has limits.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -82,7 +82,8 @@ class View:
         self._airports = load_airports()
         self._operators = {flight.tail: flight.carrier for flight in flights}
         self._movements = [_Movements() for _ in Standings._fields]
-        self._climbs = deque[str](maxlen=_TOLD)
+        self._climbs: dict[str, str] = {}
+        self._day = ""
 
     def panels(self, standings: Standings, rows: int) -> list[Panel]:
         """Return the boards, each cut to so many rows.
@@ -105,9 +106,15 @@ class View:
         ]
 
     def climbs(self, events: Iterable[Event]) -> list[str]:
-        """Return which routes were the last to climb to the best of the day, the latest first."""
-        self._climbs.extendleft(filter(None, map(_climb, events)))
-        return list(self._climbs)
+        """Return which routes climbed to the best of the day, the latest first."""
+        for event in events:
+            if event.table != self._day:
+                self._day = event.table
+                self._climbs.clear()
+            if climb := _climb(event):
+                self._climbs.pop(event.member, None)
+                self._climbs[event.member] = climb
+        return list(reversed(self._climbs.values()))[:_TOLD]
 
     def _route(self, member: str) -> str:
         return self._airports[member.partition("-")[2]].name
