@@ -17,6 +17,8 @@ from tests.leaderboards.whole.cases import DAY
 from tests.leaderboards.whole.model import SECOND
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from octavo import Octavo, Sync
     from octavo.engine.calendars import Unit
     from octavo.testing.servers import Sentinels, Standalone
@@ -24,6 +26,25 @@ if TYPE_CHECKING:
 HOUR = 3600 * SECOND
 # Half past two in the night of a Friday, in UTC.
 START = datetime(2027, 1, 1, 2, 30, tzinfo=UTC)
+
+
+CHANGES: list[Callable[[Any], Any]] = [
+    lambda board: board.submit("ada", 5),
+    lambda board: board.submit("ada", 6),  # whoever is alone leaves no place behind
+    lambda board: board.submit("ada", 8, data="x"),
+    lambda board: board.annotate("ada", "y"),
+    lambda board: board.watch("ada"),
+    lambda board: board.submit("ada", 9),
+    lambda board: board.ban("ada"),
+    lambda board: board.submit("bob", 3, data="x"),
+    lambda board: board.remove("bob"),
+    lambda board: board.unban("ada"),
+    lambda board: board.ban("ada"),
+    lambda board: board.submit("cyd", 3, data="x"),
+    lambda board: board.unban("ada"),
+    lambda board: board.ban("cyd"),
+    lambda board: board.undo(board.audit(member="ada")[-1].id),
+]
 
 
 def begin(server: Standalone) -> Any:
@@ -96,29 +117,18 @@ def test_every_key_of_a_period_goes_when_its_time_is_over(
             events=Events(of=period),
             rules=Rules(highest=99),
         )
-        board.submit("ada", 5)
-        for score in (6, 7):  # whoever is alone leaves no place behind
-            board.submit("ada", score)
-        first = board.submit("ada", 8, data="x").id
-        board.annotate("ada", "y")
-        board.watch("ada")
-        board.submit("ada", 9)
-        board.ban("ada")
-        board.submit("bob", 3, data="x")
-        board.remove("bob")
-        board.unban("ada")
-        board.ban("ada")
-        board.submit("cyd", 3, data="x")
-        board.unban("ada")
-        board.ban("cyd")
-        board.undo(str(first))
-        keys = client.keys(f"{prefix}:*:hour:*")
-        parts = {key.rpartition(b":")[2] for key in keys}
-        assert parts >= {b"scores", b"entries", b"ties", b"data", b"past", b"banned", b"watched"}
         kept = {None: 30 * 3600, 5: 5, 0: 0, math.inf: None}.get(keep, 3 * 86400)
         ends = round(START.timestamp()) + 1800
         expected = -1 if kept is None else (ends + kept) * 1000
-        assert {key: client.pexpiretime(key) for key in keys} == dict.fromkeys(keys, expected)
+        parts = set[bytes]()
+        for change in CHANGES:
+            change(board)
+            keys = client.keys(f"{prefix}:*:hour:*")
+            parts |= {key.rpartition(b":")[2] for key in keys}
+            assert {key: client.pexpiretime(key) for key in keys} == dict.fromkeys(keys, expected)
+        assert parts == {
+            *(b"scores", b"entries", b"ties", b"data", b"past", b"banned", b"watched"),
+        }
         hour, ago = board.period(period, at=START), board.period(period, ago=1)
         forward(HOUR // 2 + (kept or 0) * SECOND - SECOND // 1000)
         assert hour.count() == 1
@@ -126,6 +136,24 @@ def test_every_key_of_a_period_goes_when_its_time_is_over(
         assert hour.count() == (1 if kept is None else 0)
         if kept == 0:
             assert ago.count() == 0
+
+
+@pytest.mark.parametrize("ties", ["earliest", "member"])
+def test_every_key_of_a_board_with_nothing_but_periods_goes_too(
+    still: Standalone, prefix: str, ties: Any
+) -> None:
+    begin(still)
+    with octavo.connect(still.unix_url, prefix=prefix) as db, raw(still) as client:
+        board = db.leaderboard("x", periods=Period("hour", keep=5), ties=ties)
+        for score in (6, 7):
+            board.submit("ada", score)
+        board.remove("ada")
+        board.submit("ada", 8, data="x")
+        keys = client.keys(f"{prefix}:*:hour:*")
+        assert {key.rpartition(b":")[2] for key in keys} == {b"scores", b"entries", b"data"}
+        ends = round(START.timestamp()) + 1805
+        assert [client.pexpiretime(key) for key in keys] == [ends * 1000] * 3
+        assert client.pexpiretime(f"{prefix}:leaderboard:{{x}}:scores") == -1
 
 
 def test_a_late_submission_goes_to_the_periods_of_its_time(still: Standalone, prefix: str) -> None:
