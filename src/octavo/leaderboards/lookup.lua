@@ -14,7 +14,7 @@
 -- One member of a board of one column, most often. It goes before the functions that are included
 -- below: to make them at each run costs more than to look the member up.
 local config, method = ARGV[1], ARGV[2]
-if #ARGV == 6 and ARGV[4] == '0' and method ~= 'dense' then
+if #ARGV == 6 and ARGV[4] == '0' then
   local scores, member = KEYS[1], ARGV[6]
   local found = redis.call('HMGET', KEYS[2], '', member)
   local meta, prefix = found[1], ARGV[3] == '0' and '' or found[2]
@@ -28,6 +28,9 @@ if #ARGV == 6 and ARGV[4] == '0' and method ~= 'dense' then
       rank = redis.call('ZCOUNT', scores, '-inf', '(' .. score) + 1
     elseif method == 'ordinal' then
       rank = redis.call('ZRANK', scores, key) + 1
+    elseif method == 'dense' then
+      local tie = tonumber(score) == 0 and '0' or string.format('%.17g', score)
+      rank = redis.call('ZRANK', KEYS[3], ':' .. tie) + 1
     elseif method ~= '' then
       rank = redis.call('ZCOUNT', scores, '-inf', score)
       if method == 'fractional' then

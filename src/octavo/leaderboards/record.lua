@@ -12,8 +12,12 @@
 local scores, entries, config, keep = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local member, score = ARGV[4], ARGV[5]
 
-local found = redis.call('HMGET', entries, '', member)
-local meta, prefix = found[1], found[2]
+local meta, prefix
+if ARGV[3] == 'member' then
+  meta = redis.call('HGET', entries, '')
+else
+  meta, prefix = unpack(redis.call('HMGET', entries, '', member))
+end
 local last = not meta and 0
 if meta and string.sub(meta, 1, #config + 1) == config .. ' ' then
   last = tonumber(string.sub(meta, #config + 2))
