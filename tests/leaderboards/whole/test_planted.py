@@ -124,7 +124,7 @@ BUGS = (
         "local same_step = math.floor",
         "local same_step = true or math.floor",
         "test_windows",
-        "a_step_longer",
+        "of_one_step",
     ),
     bug(
         "a retried submission counts again",

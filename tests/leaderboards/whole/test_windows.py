@@ -40,6 +40,24 @@ def test_a_score_counts_to_the_microsecond(still: Standalone, prefix: str) -> No
         assert board.count() == 3
 
 
+def test_scores_of_one_step_are_over_together_and_others_each_at_its_time(
+    still: Standalone, prefix: str
+) -> None:
+    forward = set_clock(still, START)
+    with octavo.connect(still.unix_url, prefix=prefix) as db:
+        board = db.leaderboard("x", periods=Window(10, step=2), keep="sum")
+        window = board.window(10)
+        for pause in (0, 1, 4):  # at 0, 1 and 5 seconds
+            forward(pause * SECOND)
+            board.submit("ada", 1)
+        forward(6 * SECOND - 1)
+        assert window.score("ada") == 3
+        forward(1)
+        assert window.score("ada") == 1
+        forward(4 * SECOND)
+        assert window.score("ada") is None
+
+
 def test_what_a_window_forgets_leaves_nothing_behind(still: Standalone, prefix: str) -> None:
     forward = set_clock(still, START)
     with octavo.connect(still.unix_url, prefix=prefix) as db, raw(still) as client:
@@ -92,7 +110,6 @@ def test_a_sum_that_only_another_order_could_hold_does_not_stop_the_board(
         assert board.window(60).score("ada") in {2**53, 2**53 + 1}
 
 
-keeps = st.sampled_from(["best", "last", "sum", "first"])
 histories = st.lists(
     st.tuples(st.integers(0, 3_000_000), st.sampled_from("ab"), st.integers(1, 9)), max_size=12
 )
