@@ -1,4 +1,4 @@
-"""python -m bench [all|start|engine|leaderboards|cache|locks|ratelimit] [--quick] [--json] ..."""
+"""python -m bench [all|engine|leaderboards|cache|...] [--quick] [--json] ..."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.harness import Options
 if TYPE_CHECKING:
     from bench.harness import Result, Table
 
-BENCHES = ("start", "engine", "leaderboards", "cache", "locks", "ratelimit")
+BENCHES = ("start", "engine", "leaderboards", "leaderboard_ratings", "cache", "locks", "ratelimit")
 
 
 def arguments() -> argparse.Namespace:
