@@ -48,6 +48,19 @@ def test_a_submission_tells_who_it_concerns(db: Octavo[Sync]) -> None:
     ]
 
 
+def test_several_scores_at_once_tell_where_all_end(db: Octavo[Sync]) -> None:
+    board = db.leaderboard("x", events=Events(top=3))
+    board.submit_many([("ada", 1), ("bob", 2), ("ada", 3), ("cyd", 4)])
+    assert told(board, "0-0") == [
+        ("changed", "ada", 3, 2, None, None),
+        ("changed", "bob", 2, 3, None, None),
+        ("changed", "cyd", 4, 1, None, None),
+        ("entered", "ada", 3, 2, None, None),
+        ("entered", "bob", 2, 3, None, None),
+        ("entered", "cyd", 4, 1, None, None),
+    ]
+
+
 def test_iterating_waits_for_what_happens(one: Octavo[Sync]) -> None:
     board = one.leaderboard("x", events=Events())
     board.submit("ada", 1)

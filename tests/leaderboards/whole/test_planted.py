@@ -219,8 +219,8 @@ BUGS = (
         "submit_all.lua",
         "    one[4] = {rank_now(shape, told, one[2]), told.on[one[2]][2]}\n",
         "    one[4] = {1, told.on[one[2]][2]}\n",
-        "test_against_model",
-        "time_goes_by and ordinal",
+        "test_events",
+        "where_all_end",
     ),
     bug(
         "a tie that vanishes moves nobody behind it",
