@@ -115,7 +115,7 @@ class Script:
     def _header_lines(self) -> Iterator[tuple[int, str]]:
         for number, line in enumerate(self.header[1:], 2):
             if include := INCLUDE.fullmatch(line):
-                if not self.path.with_name(include["name"]).is_file():
+                if not (self.path.parent / include["name"]).is_file():
                     yield number, f"there is no {include['name']} beside this file"
             elif not any(form.fullmatch(line) for form in (KEY, ARGUMENT, RETURNS, CONTINUED)):
                 yield number, f"not a header line: {line}"
@@ -248,7 +248,7 @@ def check(folder: Path) -> Iterator[str]:
     """Yield one line per fault in the scripts below a folder."""
     paths = sorted(folder.rglob("*.lua"))
     included = {
-        path.with_name(include["name"])
+        (path.parent / include["name"]).resolve()
         for path in paths
         for line in path.read_text(encoding="utf-8").splitlines()
         if (include := INCLUDE.fullmatch(line))

@@ -34,7 +34,8 @@ def main() -> int:
 
 def includes(path: Path) -> set[Path]:
     """Return the files that a script includes."""
-    return {path.with_name(name) for name in INCLUDE.findall(path.read_text(encoding="utf-8"))}
+    names = INCLUDE.findall(path.read_text(encoding="utf-8"))
+    return {(path.parent / name).resolve() for name in names}
 
 
 def lint_all(luacheck: str, scripts: list[Path]) -> int:

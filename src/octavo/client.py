@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         Ties,
         Window,
     )
-    from octavo.leaderboards.sharded import ShardedLeaderboard, ShardedTies
+    from octavo.leaderboards.sharded.sharded import ShardedLeaderboard, ShardedTies
     from octavo.locks import (
         Barrier,
         Election,
@@ -155,7 +155,7 @@ class Octavo(Job[M]):
         once: bool = False,
     ) -> ShardedLeaderboard[M]:
         """Return the sharded board of that name. See `octavo.leaderboards.ShardedLeaderboard`."""
-        from octavo.leaderboards.sharded import ShardedLeaderboard  # noqa: PLC0415 - as above
+        from octavo.leaderboards.sharded.sharded import ShardedLeaderboard  # noqa: PLC0415 - as above
 
         return ShardedLeaderboard(
             self._engine,

@@ -229,7 +229,10 @@ def test_every_factory_takes_a_tag(face: str) -> None:
     factories = [
         function
         for name, function in inspect.getmembers(Octavo, inspect.isfunction)
-        if not name.startswith("_") and "name" in inspect.signature(function).parameters
+        if not name.startswith("_")
+        and "name" in inspect.signature(function).parameters
+        # What spreads over the slots cannot be in one.
+        and name != "sharded_leaderboard"
     ]
     assert factories
     for factory in factories:

@@ -17,6 +17,8 @@ from tests.engine.lab import lab_of
 from tests.leaderboards import cases as leaderboard_cases
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from tests.fix_faces import Connect
     from tests.fix_servers import Server
 
@@ -24,7 +26,7 @@ COUNTED = qualified_name(cache_cases.counted)
 OWN = {"key", "age", "ttl", "remaining", "cursor"}  # what two of a kind may differ in
 URL = "http://127.0.0.1/page"
 
-CALLS = {
+CALLS: dict[type[Any], Mapping[str, Callable[[Any], Any]]] = {
     Leaderboard: leaderboard_cases.CALLS,
     Cache: cache_cases.CALLS
     | {
@@ -56,6 +58,8 @@ def guard(connect: Connect, server: Server) -> Holds:
 
 
 def operations(job: type[Any]) -> set[str]:
+    if job is Leaderboard:
+        return leaderboard_cases.OPERATIONS
     attributes = vars(job).items()
     return {name for name, one in attributes if getattr(one, "__octavo__", "") == "operation"}
 

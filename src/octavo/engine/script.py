@@ -24,7 +24,8 @@ ONCE_TTL = 60.0
 _INCLUDE = re.compile(r"^-- @include (\S+)\n", re.MULTILINE)
 
 # The body runs inside a function of its own, so that its `return` gives the reply to remember. One
-# that begins with AGAIN says that nothing was done, as something else has to be asked.
+# that begins with AGAIN says that nothing was done, as something else has to be asked. An error is
+# for those who ask again at once, not for those who ask hours later.
 _ONCE = """\
 local key, ttl = table.remove(KEYS), table.remove(ARGV)
 local seen = redis.call('GET', key)
@@ -32,7 +33,9 @@ if seen then return cmsgpack.unpack(seen) end
 local reply = (function()
 {body}
 end)()
-if type(reply) == 'table' and (reply.err or reply[1] == 'AGAIN') then return reply end
+if type(reply) == 'table' and (reply[1] == 'AGAIN' or (reply.err and tonumber(ttl) > {once})) then
+  return reply
+end
 redis.call('SET', key, cmsgpack.pack(reply), 'PX', ttl)
 return reply
 """
@@ -51,7 +54,7 @@ class Script:
     """A script of a job. Calling it gives the Command that runs it.
 
     The file is read and hashed at the first use, not at import. A line `-- @include other.lua`
-    stands for the text of a file beside it.
+    stands for the text of that file, `../other.lua` for one a folder above.
 
     Args:
         path: the `.lua` file.
@@ -111,7 +114,7 @@ class Script:
 
     def _text(self, path: Path) -> str:
         text = path.read_text(encoding="utf-8")
-        return _INCLUDE.sub(lambda found: self._text(path.with_name(found[1])), text)
+        return _INCLUDE.sub(lambda found: self._text(path.parent / found[1]), text)
 
     def __repr__(self) -> str:
         """Show the file's name."""
@@ -127,7 +130,8 @@ class OnceScript(Script):
     @lazy
     def source(self) -> bytes:
         """The text that is sent: the body, wrapped in the memory of its reply."""
-        return _ONCE.format(body=self._text(self.path)).encode()
+        once = int(ONCE_TTL * 1000)
+        return _ONCE.format(body=self._text(self.path), once=once).encode()
 
     def __call__(
         self,

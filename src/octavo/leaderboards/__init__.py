@@ -7,15 +7,15 @@ from octavo.leaderboards.live import EventStream
 from octavo.leaderboards.merging import Aggregate
 from octavo.leaderboards.periods import Period, Window
 from octavo.leaderboards.ranking import RankMethod
-from octavo.leaderboards.rating_records import MatchResult, Rated, Rating
-from octavo.leaderboards.rating_systems import Elo, Glicko2, OpenSkill, RatingSystem
-from octavo.leaderboards.ratings import Ratings
+from octavo.leaderboards.ratings.ratings import Ratings
+from octavo.leaderboards.ratings.records import MatchResult, Rated, Rating
+from octavo.leaderboards.ratings.systems import Elo, Glicko2, OpenSkill, RatingSystem
 from octavo.leaderboards.records import Bin, Change, Entry, Event, Page, SeasonInfo, Submission
 from octavo.leaderboards.rules import Events, Rules
 from octavo.leaderboards.scores import Order, Score
 from octavo.leaderboards.seasons import Season
-from octavo.leaderboards.sharded import ShardedLeaderboard, ShardedTies
-from octavo.leaderboards.sharding import even_bounds, sample_bounds
+from octavo.leaderboards.sharded.bounds import even_bounds, sample_bounds
+from octavo.leaderboards.sharded.sharded import ShardedLeaderboard, ShardedTies
 from octavo.leaderboards.standings import Percentile, Standings
 from octavo.leaderboards.table import Table
 from octavo.leaderboards.tiers import Tier, Tiers, TierStanding

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, overload
 
 from msgspec.structs import replace
 
@@ -606,13 +606,17 @@ def _only(submissions: list[Submission]) -> Submission:
     return submissions[0]
 
 
+def _unit(name: str) -> Unit:
+    return cast("Unit", option("periods", name, get_args(Unit)))
+
+
 def _periods(
     given: Unit | Period | Window | Iterable[Unit | Period | Window],
 ) -> list[Period | Window]:
     some = [given] if isinstance(given, str | Period | Window) else several("periods", given)
     kinds: list[Period | Window] = []
     for one in some:
-        kind = Period(option("periods", one, get_args(Unit))) if isinstance(one, str) else one
+        kind = Period(_unit(one)) if isinstance(one, str) else one
         if not isinstance(kind, Period | Window):
             raise TypeError(f"periods must be units, Periods or Windows, not {kind!r}")
         kinds.append(kind)

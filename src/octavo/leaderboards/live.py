@@ -97,10 +97,8 @@ class EventStream(Job[M]):
     def _read(self, reply: Any) -> list[Event]:
         if not reply:
             return []
-        streams = list(reply.values()) if isinstance(reply, dict) else [reply[0][1]]
-        rows = streams[0]
-        if rows and isinstance(rows[0], list) and rows[0] and isinstance(rows[0][0], list):
-            rows = rows[0]
+        # RESP3 has a map of streams, RESP2 a list of pairs.
+        rows: list[Any] = reply[self._key] if is_map(reply) else reply[0][1]
         return [self._event(name, _fields(words)) for name, words in rows]
 
     def _event(self, id: bytes, of: dict[bytes, bytes]) -> Event:  # noqa: A002
@@ -148,6 +146,11 @@ def _change(scale: Scale, id: str, of: dict[bytes, bytes]) -> Change:  # noqa: A
         of.get(b"of", b"").decode(),
         scale.scores(place, of[b"columns"]) if place else (),
     )
+
+
+def is_map(reply: Any) -> bool:
+    """Whether a reply is a map, which is a list in RESP2's form."""
+    return isinstance(reply, dict)
 
 
 def _fields(words: list[bytes]) -> dict[bytes, bytes]:

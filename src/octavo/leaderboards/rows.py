@@ -57,14 +57,18 @@ def plainly(
             rows = [(key, float(place)) for key, place in zip(rows[::2], rows[1::2], strict=True)]
         return _ranked(own, rows, start, first)
 
-    return Command(
+    def then(entries: list[Entry] | None) -> Command[Any] | None:
+        return asked if entries is None else None
+
+    command: Command[Any] = Command(
         (b"ZRANGE", keys.scores, str(start), str(last), b"WITHSCORES"),
         (keys.scores, keys.entries, keys.data),
-        read,  # type: ignore[arg-type] # None is followed by what gives entries
+        read,
         idempotent=True,
         behind=((b"HGET", keys.entries, b""), (b"EXISTS", keys.data)),
-        then=lambda entries: asked if entries is None else None,
+        then=then,
     )
+    return command
 
 
 def _ranked(

@@ -28,5 +28,7 @@ else
   closes = string.format('%d', now)
 end
 redis.call('HSET', KEYS[2], ARGV[3], opens .. ' ' .. closes)
+-- What was closed stays so, though the clock be put back.
+if ARGV[2] == 'close' then closes = '0' end
 redis.call('HSET', KEYS[1], '', table.concat({ARGV[1], stamp, opens, closes, rest}, ' '))
 return 1

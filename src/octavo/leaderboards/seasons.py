@@ -10,6 +10,7 @@ from octavo.engine.command import Command, M, operation
 from octavo.engine.script import Script
 from octavo.leaderboards.layout import board_keys, seasons_key, table_keys
 from octavo.leaderboards.leaderboard import Leaderboard
+from octavo.leaderboards.live import is_map
 from octavo.leaderboards.periods import micros
 from octavo.leaderboards.records import SeasonInfo
 from octavo.leaderboards.views import Counted
@@ -89,13 +90,10 @@ class Season(Leaderboard[M], Counted[M]):
 
 def read_seasons(reply: Any) -> list[SeasonInfo]:
     """Read what a board knows of its seasons, the oldest first."""
-    words = (
-        list(reply.items())
-        if isinstance(reply, dict)
-        else zip(reply[::2], reply[1::2], strict=True)
-    )
-    found = []
-    for name, times in words:
+    pairs: Any = reply if is_map(reply) else zip(reply[::2], reply[1::2], strict=True)
+    times_of: dict[bytes, bytes] = dict(pairs)
+    found: list[SeasonInfo] = []
+    for name, times in times_of.items():
         opens, closes = (None if at == b"-" else int(at) / 1e6 for at in times.split())
         found.append(SeasonInfo(unquote(name.decode()), opens or 0.0, closes))
     return sorted(found, key=lambda season: (season.opens, season.name))

@@ -178,12 +178,20 @@ class Tables:
             "trail": {"most": audit} if audit else None,
             "news": events
             and {
-                "table": ALL_TIME if events.of is None else self.name_of("of", events.of),
+                "table": self._told(events),
                 "top": events.top,
                 "most": events.most,
             },
         }
         self._offer: Offer | None = None
+
+    def _told(self, events: Events) -> str:
+        if events.of is None:
+            return ALL_TIME
+        name = self.name_of("of", events.of)
+        if not isinstance(self.kinds[name], Period):
+            raise ValueError(f"of must be a period, not the window {name!r}")  # noqa: TRY004
+        return name
 
     def base_of(self, kind: Period | Window, span: Span | None = None) -> str:
         """Return what the keys of a table begin with."""

@@ -10,7 +10,7 @@ import pytest
 import octavo
 from octavo import ConnectionLost, SubmissionRefused, Unavailable
 from octavo.leaderboards import Elo, Glicko2, OpenSkill
-from octavo.leaderboards.ratings import CHANGE
+from octavo.leaderboards.ratings.ratings import CHANGE
 from octavo.testing.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def test_a_removal_in_the_middle_of_a_match_makes_a_new_player(
 def test_who_is_never_first_gives_up(
     connect: Connect, proxy: WireProxy, direct: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("octavo.leaderboards.ratings._TRIES", 10)
+    monkeypatch.setattr("octavo.leaderboards.ratings.ratings._TRIES", 10)
     there: Ratings[Any] = direct.ratings("x", system=Elo())
     before_each_change(proxy, lambda _: there.match(["ada", "bob"]), times=100)
     with pytest.raises(Unavailable, match="10 times in a row") as raised:

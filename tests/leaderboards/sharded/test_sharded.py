@@ -18,10 +18,10 @@ import octavo
 from octavo import ConfigMismatch, ConnectionLost, PrecisionLost
 from octavo.engine.keys import slot
 from octavo.leaderboards import ShardedLeaderboard, even_bounds, sample_bounds
-from octavo.leaderboards.sharded_layout import ShardedLayout
-from octavo.leaderboards.sharded_moves import Standing
-from octavo.leaderboards.sharded_runs import Known
-from octavo.leaderboards.sharding import Sharding
+from octavo.leaderboards.sharded.bounds import Sharding
+from octavo.leaderboards.sharded.layout import ShardedLayout
+from octavo.leaderboards.sharded.moves import Standing
+from octavo.leaderboards.sharded.runs import Known
 from tests.leaderboards.inside import raw
 from tests.leaderboards.sharded.walk import board_of, check
 

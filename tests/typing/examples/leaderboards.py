@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import UTC, date, datetime
-from typing import Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 from octavo import Async, Batch, Pending, Sync
 from octavo.leaderboards import (
@@ -26,7 +26,9 @@ from octavo.leaderboards import (
     Submission,
     Table,
 )
-from octavo.leaderboards.views import Counted
+
+if TYPE_CHECKING:
+    from octavo.leaderboards.views import Counted, PeriodTable
 
 
 def submitting(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]) -> None:
@@ -224,3 +226,21 @@ def annotated(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]
     assert_type(s.clear(), bool)
     assert_type(a.clear(), Coroutine[Any, Any, bool])
     assert_type(b.clear(), Pending[bool])
+
+
+def cleared(s: Season[Sync], a: Season[Async], b: Season[Batch]) -> None:
+    assert_type(s.clear(), bool)
+    assert_type(a.clear(), Coroutine[Any, Any, bool])
+    assert_type(b.clear(), Pending[bool])
+
+
+def of_a_period(s: PeriodTable[Sync], a: PeriodTable[Async], b: PeriodTable[Batch]) -> None:
+    assert_type(s.clear(), bool)
+    assert_type(a.clear(), Coroutine[Any, Any, bool])
+    assert_type(b.clear(), Pending[bool])
+
+
+def by_scores(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]) -> None:
+    assert_type(s.remove_between_scores(0, 10), int)
+    assert_type(a.remove_between_scores(0, 10), Coroutine[Any, Any, int])
+    assert_type(b.remove_between_scores(low=0, high=10), Pending[int])

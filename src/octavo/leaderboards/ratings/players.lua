@@ -1,4 +1,4 @@
--- rating_players.lua: the ratings of players, and who of them is banned
+-- players.lua: the ratings of players, and who of them is banned
 -- KEYS[1] entries: {base}:entries (hash)
 -- KEYS[2] data: {base}:data (hash)
 -- KEYS[3] bans: {base}:bans (hash)
@@ -6,8 +6,8 @@
 -- ARGV[2] system: the rating system
 -- ARGV[3..] the players
 -- returns {seconds, microseconds, {rating or false, ...}, {1 if banned, ...}}
--- @include board.lua
--- @include rating_lookup.lua
+-- @include ../board.lua
+-- @include lookup.lua
 
 local players = {}
 for at = 3, #ARGV do players[at - 2] = ARGV[at] end

@@ -1,4 +1,4 @@
--- rating_unban.lua: lift bans; who had a rating stands with it again
+-- unban.lua: lift bans; who had a rating stands with it again
 -- KEYS[1] entries: {base}:entries (hash)
 -- KEYS[2] data: {base}:data (hash)
 -- KEYS[3] bans: {base}:bans (hash)
@@ -7,8 +7,8 @@
 -- ARGV[2] system: the rating system
 -- ARGV[3..] the players
 -- returns how many were banned
--- @include board.lua
--- @include rating_lookup.lua
+-- @include ../board.lua
+-- @include lookup.lua
 
 local data, bans, scores = KEYS[2], KEYS[3], KEYS[4]
 local players = {}

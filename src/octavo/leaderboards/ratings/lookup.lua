@@ -1,6 +1,6 @@
--- rating_lookup.lua: what the scripts of ratings share: looking players up, and signing
+-- lookup.lua: what the scripts of ratings share: looking players up, and signing
 
--- An error, or what rating_players.lua returns, and whether that has been signed.
+-- An error, or what players.lua returns, and whether that has been signed.
 local function look_up(entries, data, bans, config, system, players)
   local meta = redis.call('HGET', entries, '')
   local wrong = mismatch(meta, config)

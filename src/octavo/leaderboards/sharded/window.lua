@@ -1,4 +1,4 @@
--- sharded_window.lua: a run of a shard's entries, best first, and what their ranks follow from
+-- window.lua: a run of a shard's entries, best first, and what their ranks follow from
 -- KEYS[1] scores: {shard}:scores (sorted set)
 -- KEYS[2] ties: {shard}:ties (sorted set)
 -- KEYS[3] config: {shard}:config (string)
@@ -10,8 +10,8 @@
 -- ARGV[6] limit: how many entries at most, or "" for all
 -- returns {members, ties, first place, places before the first tie, places up to the last tie,
 --   dense rank, {key, score, ...}}
--- @include board.lua
--- @include places.lua
+-- @include ../board.lua
+-- @include ../places.lua
 
 local scores, ties = KEYS[1], KEYS[2]
 local method, select, from, to = ARGV[2], ARGV[3], ARGV[4], ARGV[5]

@@ -6,13 +6,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from octavo.engine.command import Command, as_it_is
-from octavo.leaderboards.sharded_moves import APPLY, GRACE, STAMP, WINDOW
+from octavo.leaderboards.sharded.moves import APPLY, GRACE, STAMP, WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from octavo.leaderboards.sharded_layout import Home
-    from octavo.leaderboards.sharded_moves import Change, Decide, Index, Standing
+    from octavo.leaderboards.sharded.layout import Home
+    from octavo.leaderboards.sharded.moves import Change, Decide, Index, Standing
 
 _PAGE = 500
 

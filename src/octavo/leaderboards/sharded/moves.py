@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from octavo.errors import OctavoError
     from octavo.leaderboards.definition import Keep, Ties
     from octavo.leaderboards.ranking import RankMethod
-    from octavo.leaderboards.sharded_layout import Home, ShardedLayout
-    from octavo.leaderboards.sharding import Sharding
+    from octavo.leaderboards.sharded.bounds import Sharding
+    from octavo.leaderboards.sharded.layout import Home, ShardedLayout
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -39,10 +39,10 @@ V = TypeVar("V")
 Decide = Literal["best", "last", "sum", "first", "remove", "touch", "repair"]
 
 _here = Path(__file__)
-DECIDE = Script(_here.with_name("sharded_decide.lua"))
-CONFIRM = Script(_here.with_name("sharded_confirm.lua"), idempotent=True)
-APPLY = Script(_here.with_name("sharded_apply.lua"), idempotent=True)
-WINDOW = Script(_here.with_name("sharded_window.lua"), idempotent=True)
+DECIDE = Script(_here.with_name("decide.lua"))
+CONFIRM = Script(_here.with_name("confirm.lua"), idempotent=True)
+APPLY = Script(_here.with_name("apply.lua"), idempotent=True)
+WINDOW = Script(_here.with_name("window.lua"), idempotent=True)
 
 GRACE = 60.0
 """Seconds after which nobody is taken to be still about to tell a shard."""

@@ -1,4 +1,4 @@
--- sharded_apply.lua: take entries off a shard and put others on it, and say where they stand
+-- apply.lua: take entries off a shard and put others on it, and say where they stand
 -- KEYS[1] scores: {shard}:scores (sorted set)
 -- KEYS[2] ties: {shard}:ties (sorted set)
 -- KEYS[3] config: {shard}:config (string)
@@ -7,8 +7,8 @@
 -- ARGV[3..] for each entry: - to take it off, + to put it on, = only to look; place, key
 -- returns {members before, ties before, members after, ties after, {rank, ...}}: ranks of what is
 --   taken off as they were before
--- @include board.lua
--- @include places.lua
+-- @include ../board.lua
+-- @include ../places.lua
 
 local scores, ties = KEYS[1], KEYS[2]
 local config, method = ARGV[1], ARGV[2]

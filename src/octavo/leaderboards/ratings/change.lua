@@ -1,4 +1,4 @@
--- rating_change.lua: change ratings that are still what was computed with, of nobody banned
+-- change.lua: change ratings that are still what was computed with, of nobody banned
 -- KEYS[1] entries: {base}:entries (hash)
 -- KEYS[2] data: {base}:data (hash)
 -- KEYS[3] bans: {base}:bans (hash)
@@ -9,10 +9,10 @@
 -- ARGV[3] remember: for how many milliseconds the match is remembered, if KEYS[5] is there
 -- ARGV[4..] for each player: name, its rating before or "", its rating after, its place score
 -- returns {{name, rating before, rating after, rank before or false, rank} for each player, false};
---   or {false, what rating_players.lua returns}, having changed nothing
--- @include board.lua
--- @include places.lua
--- @include rating_lookup.lua
+--   or {false, what players.lua returns}, having changed nothing
+-- @include ../board.lua
+-- @include ../places.lua
+-- @include lookup.lua
 
 local entries, data, bans, scores = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local seen = KEYS[5] and redis.call('GET', KEYS[5])

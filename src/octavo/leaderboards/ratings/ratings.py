@@ -17,9 +17,9 @@ from octavo.engine.script import Script
 from octavo.errors import ConfigMismatch, PrecisionLost, SubmissionRefused, Unavailable
 from octavo.leaderboards.definition import Definition
 from octavo.leaderboards.layout import Layout
-from octavo.leaderboards.rating_layout import RatingLayout, match_key
-from octavo.leaderboards.rating_records import MatchResult, Rated, Rating
-from octavo.leaderboards.rating_systems import RatingSystem, positive
+from octavo.leaderboards.ratings.layout import RatingLayout, match_key
+from octavo.leaderboards.ratings.records import MatchResult, Rated, Rating
+from octavo.leaderboards.ratings.systems import RatingSystem, positive
 from octavo.leaderboards.scores import exact
 from octavo.leaderboards.standings import Standings
 
@@ -37,11 +37,11 @@ _MOST_PLAYERS = 1000
 _TRIES = 300
 
 _here = Path(__file__)
-PLAYERS = Script(_here.with_name("rating_players.lua"), idempotent=True)
-CHANGE = Script(_here.with_name("rating_change.lua"))
-BAN = Script(_here.with_name("rating_ban.lua"))
-REMOVE = Script(_here.with_name("rating_remove.lua"))
-UNBAN = Script(_here.with_name("rating_unban.lua"))
+PLAYERS = Script(_here.with_name("players.lua"), idempotent=True)
+CHANGE = Script(_here.with_name("change.lua"))
+BAN = Script(_here.with_name("ban.lua"))
+REMOVE = Script(_here.with_name("remove.lua"))
+UNBAN = Script(_here.with_name("unban.lua"))
 
 
 class Ratings(Job[M]):

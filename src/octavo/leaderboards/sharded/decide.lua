@@ -1,4 +1,4 @@
--- sharded_decide.lua: decide which scores members have, and note which shards are to be told
+-- decide.lua: decide which scores members have, and note which shards are to be told
 -- KEYS[1] members: {home}:members (hash)
 -- KEYS[2] moves: {home}:moves (hash)
 -- ARGV[1] config: the board's configuration
@@ -8,7 +8,7 @@
 -- ARGV[5..] for each member, of whom none may be twice: member, place or ""
 -- returns for each {1 if accepted, entry before or "", entry now or "", id of the move or "",
 --   the moves of others}
--- @include board.lua
+-- @include ../board.lua
 
 local members, moves = KEYS[1], KEYS[2]
 local keep, ties, grace = ARGV[2], ARGV[3], tonumber(ARGV[4])

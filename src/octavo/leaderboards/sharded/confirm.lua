@@ -1,4 +1,4 @@
--- sharded_confirm.lua: forget moves whose shards have been told, unless they were overtaken
+-- confirm.lua: forget moves whose shards have been told, unless they were overtaken
 -- KEYS[1] members: {home}:members (hash)
 -- KEYS[2] moves: {home}:moves (hash)
 -- ARGV[1] grace: microseconds by which the moves of others are older that are forgotten too

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 from octavo.engine.checks import flag, millis, several, whole
 from octavo.engine.command import Async, Command, Job, M, Sync, answer, flow, operation
 from octavo.engine.keys import name_bytes
-from octavo.leaderboards import sharded_repair
 from octavo.leaderboards.definition import MOST, Keep, counted, option
 from octavo.leaderboards.ranking import RANK_METHODS, RankMethod
 from octavo.leaderboards.records import Bin, Entry, Page, Submission
 from octavo.leaderboards.scores import Order, Scale, exact
-from octavo.leaderboards.sharded_layout import ShardedLayout
-from octavo.leaderboards.sharded_moves import GRACE, Index, followed, together
-from octavo.leaderboards.sharded_runs import Cursor, Known, Reader
-from octavo.leaderboards.sharding import Sharding, checked_bounds
+from octavo.leaderboards.sharded import repair
+from octavo.leaderboards.sharded.bounds import Sharding, checked_bounds
+from octavo.leaderboards.sharded.layout import ShardedLayout
+from octavo.leaderboards.sharded.moves import GRACE, Index, followed, together
+from octavo.leaderboards.sharded.runs import Cursor, Known, Reader
 from octavo.leaderboards.standings import Percentile
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from octavo.engine.command import Engine
-    from octavo.leaderboards.sharded_moves import Change, Decide, Size, Standing
+    from octavo.leaderboards.sharded.moves import Change, Decide, Size, Standing
 
 T = TypeVar("T")
 
@@ -191,8 +191,8 @@ class ShardedLeaderboard(Job[M]):
         """
         grace = millis("older_than", older_than, least=0) / 1000
         thorough = flag("thorough", thorough)
-        done = await sharded_repair.finish(self._index, grace)
-        return done + await sharded_repair.compare(self._index) if thorough else done
+        done = await repair.finish(self._index, grace)
+        return done + await repair.compare(self._index) if thorough else done
 
     # One member
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from octavo.engine.checks import Seconds, millis
-from octavo.leaderboards.rating_records import Rating
+from octavo.leaderboards.ratings.records import Rating
 from octavo.leaderboards.scores import exact
 
 if TYPE_CHECKING:

@@ -16,15 +16,15 @@ from octavo.errors import ConfigMismatch
 from octavo.leaderboards.ranking import RankMethod, ranks
 from octavo.leaderboards.records import Entry, Page
 from octavo.leaderboards.scores import exact
-from octavo.leaderboards.sharded_moves import STAMP, WINDOW, Size, followed, together
+from octavo.leaderboards.sharded.moves import STAMP, WINDOW, Size, followed, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from octavo.engine.script import Argument
     from octavo.leaderboards.scores import Scale
-    from octavo.leaderboards.sharded_layout import Home
-    from octavo.leaderboards.sharded_moves import Index, Standing
+    from octavo.leaderboards.sharded.layout import Home
+    from octavo.leaderboards.sharded.moves import Index, Standing
 
 T = TypeVar("T")
 V = TypeVar("V")

@@ -1,0 +1,1 @@
+"""Boards over all nodes of a cluster, sharded by score."""
