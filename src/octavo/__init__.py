@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from octavo.cache import Local
     from octavo.engine.telemetry import Telemetry
     from octavo.engine.topology import Topology
+    from octavo.leaderboards import Events, Period, Rules, Tiers, Window
     from octavo.locks import Redlock
     from octavo.ratelimit import Ban, Concurrency, Limit, Quota
 
@@ -77,6 +78,7 @@ __all__ = [
     "DeadlineExceeded",
     "DecodeError",
     "EmbeddedError",
+    "Events",
     "FactoryTimeout",
     "Limit",
     "Local",
@@ -88,17 +90,21 @@ __all__ = [
     "OpenTelemetry",
     "OutOfMemory",
     "Pending",
+    "Period",
     "PrecisionLost",
     "Quota",
     "RateLimited",
     "Redlock",
+    "Rules",
     "SeasonClosed",
     "SeasonNotFound",
     "ServerError",
     "StaleFence",
     "SubmissionRefused",
     "Sync",
+    "Tiers",
     "Unavailable",
+    "Window",
     "WouldDeadlock",
     "WriteRefused",
     "WrongType",

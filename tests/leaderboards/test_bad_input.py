@@ -6,7 +6,7 @@ import inspect
 import math
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
@@ -92,10 +92,58 @@ CURSORS: Values = [
 ]
 
 # For each parameter of each operation: a call with the value in its place, and bad values.
+NOT_NONE = [one for one in NAMES if one[0] is not None]
+NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - without a time zone
+MOMENTS: Values = [
+    (NAIVE, ValueError),
+    (datetime.min.replace(tzinfo=UTC), ValueError),
+    ("2026-01-01", TypeError),
+    (1_700_000_000, TypeError),
+    (date(2026, 1, 1), TypeError),
+]
+BOARDS: Values = [("y", TypeError), (None, TypeError)]
+AGGREGATES: Values = [("mean", ValueError), ("", ValueError), (None, ValueError)]
+WEIGHTS: Values = [([1, 2], ValueError), (5, TypeError), ("1", TypeError)]
+
 BAD: dict[tuple[str, str], tuple[Callable[[Any], Callable[[Any], Any]], Values]] = {
     ("submit", "member"): (lambda bad: call("submit", bad, 1), NAMES),
     ("submit", "score"): (lambda bad: call("submit", "ada", bad), SCORES),
     ("submit", "data"): (lambda bad: call("submit", "ada", 1, data=bad), UNSTORABLE),
+    ("submit", "idempotency_key"): (
+        lambda bad: call("submit", "ada", 1, idempotency_key=bad),
+        NOT_NONE,
+    ),
+    ("submit", "at"): (lambda bad: call("submit", "ada", 1, at=bad), MOMENTS),
+    ("increment", "idempotency_key"): (
+        lambda bad: call("increment", "ada", idempotency_key=bad),
+        NOT_NONE,
+    ),
+    ("increment", "at"): (lambda bad: call("increment", "ada", at=bad), MOMENTS),
+    ("submit_many", "at"): (lambda bad: call("submit_many", {"ada": 1}, at=bad), MOMENTS),
+    ("merge", "others"): (lambda bad: lambda board: board.merge(bad), BOARDS),
+    ("merge", "aggregate"): (
+        lambda bad: lambda board: board.merge(board, aggregate=bad),
+        AGGREGATES,
+    ),
+    ("merge", "weights"): (lambda bad: lambda board: board.merge(board, weights=bad), WEIGHTS),
+    ("intersect", "others"): (lambda bad: lambda board: board.intersect(bad), BOARDS),
+    ("intersect", "aggregate"): (
+        lambda bad: lambda board: board.intersect(board, aggregate=bad),
+        AGGREGATES,
+    ),
+    ("intersect", "weights"): (
+        lambda bad: lambda board: board.intersect(board, weights=bad),
+        WEIGHTS,
+    ),
+    ("expire", "at"): (
+        lambda bad: call("expire", bad),
+        [
+            (-1, ValueError),
+            ("1h", TypeError),
+            (math.nan, ValueError),
+            (NAIVE, ValueError),
+        ],
+    ),
     ("record", "member"): (lambda bad: call("record", bad, 1), NAMES),
     ("record", "score"): (lambda bad: call("record", "ada", bad), SCORES),
     ("submit_many", "scores"): (
