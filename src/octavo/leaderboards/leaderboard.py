@@ -23,6 +23,7 @@ from octavo.leaderboards.layout import (
     table_keys,
 )
 from octavo.leaderboards.live import EventStream, changes, id_bytes, time_of
+from octavo.leaderboards.merging import expiring
 from octavo.leaderboards.periods import Period, Window, micros
 from octavo.leaderboards.rules import Events, Rules
 from octavo.leaderboards.submissions import (
@@ -96,7 +97,8 @@ class Leaderboard(Table[M]):
             then more than 0, and higher is better.
         rules: which submissions count.
         audit: how many changes to remember, about; 0 for none. Of each member the last hundred
-            submissions can be undone, which take some 50 bytes each in every table.
+            submissions can be undone, or as many as `audit` if that is less; they take some 50
+            bytes each in every table.
         events: which changes to tell of.
 
     Raises:
@@ -192,8 +194,9 @@ class Leaderboard(Table[M]):
     def record(self, member: str, score: Score) -> Command[bool]:
         """Record a score and return only whether the board took it. O(log N), for each table.
 
-        On a board of one table and one column, not ranked "dense" and not keeping sums, it takes
-        half of what `submit` takes, since it does not find out where the member stood and stands.
+        Where that is known, it takes half of what `submit` takes, since it does not find out where
+        the member stood and stands: on boards of one column, not ranked "dense" and with periods at
+        most; without periods, if they keep no sums.
 
         Raises:
             PrecisionLost: `keep="sum"`, and a float64 cannot hold the sum; nothing was changed.
@@ -208,16 +211,26 @@ class Leaderboard(Table[M]):
         def again(taken: Any) -> Command[bool] | None:
             return whole() if taken is _MORE else None
 
+        if self._tables.brief:
+            place: Argument = scale.place("score", score)
+            words: tuple[Argument, ...] = (name_bytes("member", member), place)
+            args = (own.keep, "", own.ties, "", *words)
+            return self._tables.submit_brief(args, self._taken, whole, at=None)
         if self._tables.whole or scale.width > 1 or own.keep == "sum" or own.method == "dense":
             return whole()
-        args = (own.config, own.keep, own.ties, name_bytes("member", member))
+        name = name_bytes("member", member)
         script = RECORD.once if own.once else RECORD
         command = script(
             (self._keys.scores, self._keys.entries),
-            (*args, scale.place("score", score)),
+            (own.config, own.keep, own.ties, name, scale.place("score", score)),
             lambda reply: _MORE if told_to_ask_again(reply) else reply == 1,
         )
         return replace(command, then=again)
+
+    def _taken(self, reply: list[Any]) -> bool:
+        self._tables.clock.learn(reply[0])
+        _, rows = reply[3]
+        return bool(rows[0][0] == 1)
 
     @operation
     def submit_many(
@@ -327,6 +340,19 @@ class Leaderboard(Table[M]):
             )
         return super()._merged(*args, **options)
 
+    @operation
+    def expire(self, at: Seconds | datetime | None) -> Command[bool]:
+        """Have the server delete the board at some time; return whether there is one. O(1).
+
+        That is the table of all time, with the board's rules, audit trail and events; those of
+        periods expire by themselves.
+
+        Args:
+            at: in so many seconds or a timedelta, at a moment (aware of its time zone), or None:
+                never.
+        """
+        return expiring(self._definition, self._keys, at, *board_keys(self._base))
+
     # Periods, windows and seasons
 
     @overload
@@ -338,7 +364,8 @@ class Leaderboard(Table[M]):
     ) -> Standings[M]:
         """Return the standings of the present period, or of another one; no I/O.
 
-        The present one is so by the server's clock, at each operation anew.
+        The present one is so by the server's clock, at each operation anew; who goes through it
+        while it ends goes on in the next. With `at` it stays the same.
 
         Args:
             which: one of the board's periods, or its name.

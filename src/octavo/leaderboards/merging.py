@@ -108,8 +108,10 @@ def every_key(table: Layout) -> tuple[bytes, ...]:
     return table_keys(table.scores.decode().removesuffix(":scores"))
 
 
-def expiring(own: Definition, table: Layout, at: Seconds | datetime | None) -> Command[bool]:
-    """Return the Command that has a table expire, or not any more."""
+def expiring(
+    own: Definition, table: Layout, at: Seconds | datetime | None, *more: bytes
+) -> Command[bool]:
+    """Return the Command that has a table expire, or not any more, and some keys beside it."""
     args: tuple[str, str, int] = (own.config, "", 0)
     if isinstance(at, datetime):
         if at.tzinfo is None:
@@ -119,4 +121,4 @@ def expiring(own: Definition, table: Layout, at: Seconds | datetime | None) -> C
         args = (own.config, "PEXPIRE", millis("at", at))
     scores, entries, *others = every_key(table)
     script = EXPIRE.once if own.once else EXPIRE
-    return script((entries, scores, *others), args, bool)
+    return script((entries, scores, *others, *more), args, bool)

@@ -64,11 +64,13 @@ local told
 if news then
   redis.call('XLEN', KEYS[3])
   for _, t in ipairs(tables) do
-    if t.kind == news.table then told = t end
-  end
-  told.watching, told.was = {}, {}
-  for _, one in ipairs(asked) do
-    told.watching[one.member] = redis.call('HEXISTS', KEYS[4], one.member) == 1
+    if t.kind == news.table then
+      told = t
+      told.watching, told.was = {}, {}
+      for _, one in ipairs(asked) do
+        told.watching[one.member] = redis.call('HEXISTS', KEYS[4], one.member) == 1
+      end
+    end
   end
 end
 

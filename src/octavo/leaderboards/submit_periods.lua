@@ -2,7 +2,7 @@
 -- KEYS[1..] tables: {base}:... (scores and entries of each)
 -- ARGV[1] config: the board's configuration
 -- ARGV[2] keep: best|last|sum|first
--- ARGV[3] rank: competition|ordinal
+-- ARGV[3] rank: competition|ordinal, or "" for none
 -- ARGV[4] ties: earliest|latest|member
 -- ARGV[5] at: when it happened, in microseconds since 1970, or "" for now
 -- ARGV[6] member
@@ -73,7 +73,7 @@ local reply = {now, {}, {false}}
 for i, t in ipairs(tables) do
   local scores, entries = KEYS[t.at], KEYS[t.at + 1]
   local key, old_rank = t.old_key, false
-  if t.old then
+  if t.old and method ~= '' then
     old_rank = method == 'ordinal' and redis.call('ZRANK', scores, key) + 1
       or redis.call('ZCOUNT', scores, '-inf', '(' .. t.old) + 1
   end
@@ -99,8 +99,10 @@ for i, t in ipairs(tables) do
         redis.call('PEXPIREAT', entries, expires)
       end
     end
-    rank = method == 'ordinal' and redis.call('ZRANK', scores, key) + 1
-      or redis.call('ZCOUNT', scores, '-inf', '(' .. t.score) + 1
+    if method ~= '' then
+      rank = method == 'ordinal' and redis.call('ZRANK', scores, key) + 1
+        or redis.call('ZCOUNT', scores, '-inf', '(' .. t.score) + 1
+    end
   end
   reply[i + 3] = {t.kind, {
     {t.accepted and 1 or 0, key, t.same and t.old or t.score, rank, t.old_key, t.old, old_rank},

@@ -101,6 +101,8 @@ class Tiers(msgspec.Struct, frozen=True):
             raise ValueError(f"by must be 'score', 'rank' or 'percent', not {self.by!r}")
         if not 1 <= len(self.cutoffs) <= _MOST:
             raise ValueError(f"cutoffs must be of 1 to {_MOST} tiers, not {len(self.cutoffs)}")
+        # Whoever has given a dict may change it.
+        msgspec.structs.force_setattr(self, "cutoffs", dict(self.cutoffs))
         for name, cutoff in self.cutoffs.items():
             check_name("cutoffs", name)
             _check(self.by, name, cutoff)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, assert_type
 
 from octavo import Async, Batch, Pending, Sync
@@ -244,3 +244,9 @@ def by_scores(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]
     assert_type(s.remove_between_scores(0, 10), int)
     assert_type(a.remove_between_scores(0, 10), Coroutine[Any, Any, int])
     assert_type(b.remove_between_scores(low=0, high=10), Pending[int])
+
+
+def expiring(s: Leaderboard[Sync], a: Leaderboard[Async], b: Leaderboard[Batch]) -> None:
+    assert_type(s.expire(3600), bool)
+    assert_type(a.expire(timedelta(days=1)), Coroutine[Any, Any, bool])
+    assert_type(b.expire(None), Pending[bool])
