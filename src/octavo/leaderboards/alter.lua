@@ -1,9 +1,6 @@
 -- alter.lua: change who stands on the tables of a board, other than by a submission
--- KEYS[1] rules: {base}:rules (hash)
--- KEYS[2] audit: {base}:audit (stream)
--- KEYS[3] events: {base}:events (stream)
--- KEYS[4] watching: {base}:watching (hash)
--- KEYS[5..] tables: {base}:... (eight keys each)
+-- KEYS[1..] tables: {base}:... (eight keys each)
+--   and behind them rules (hash), audit (stream), events (stream) and watching (hash)
 -- ARGV[1] board: what is constant about the board and the tables that are offered, as msgpack
 -- ARGV[2] change: clear|remove|ban|shadow_ban|unban|watch|unwatch|annotate|undo|trim|remove_scores
 -- ARGV[3..] what: members, of the first six | member, data or "" | audit id | how many entries stay
@@ -17,13 +14,13 @@
 
 local shape, change = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local trail, news = shape.trail, shape.news
-local time = redis.call('TIME')
+local own, time = #KEYS - 4, redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local at, members = now, {}
 for i = 3, #ARGV do members[i - 2] = ARGV[i] end
 
 if change == 'undo' then
-  local found = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])[1]
+  local found = redis.call('XRANGE', KEYS[own + 2], ARGV[3], ARGV[3])[1]
   if not found then return 0 end
   local told = {}
   for i = 1, #found[2], 2 do told[found[2][i]] = found[2][i + 1] end
@@ -33,14 +30,14 @@ elseif change == 'annotate' then
   members = {ARGV[3]}
 end
 
-local tables = tables_at(shape, KEYS, 5, at, now)
+local tables = tables_at(shape, KEYS, 1, at, now)
 if not tables then return {'AGAIN', at} end
 if not tables[1] then return 0 end
 if change == 'clear' then
   local gone = 0
   for _, t in ipairs(tables) do gone = gone + unlink(t) end
   if tables[1].kind == '' then
-    gone = gone + redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+    gone = gone + redis.call('UNLINK', KEYS[own + 1], KEYS[own + 2], KEYS[own + 3], KEYS[own + 4])
   end
   return gone > 0 and 1 or 0
 end
@@ -51,10 +48,10 @@ for _, t in ipairs(tables) do
   if wrong then return wrong end
   if news and t.kind == news.table then told = t end
 end
-redis.call('HLEN', KEYS[1])
-if trail then redis.call('XLEN', KEYS[2]) end
-redis.call('XLEN', KEYS[3])
-redis.call('HLEN', KEYS[4])
+redis.call('HLEN', KEYS[own + 1])
+if trail then redis.call('XLEN', KEYS[own + 2]) end
+redis.call('XLEN', KEYS[own + 3])
+redis.call('HLEN', KEYS[own + 4])
 
 if change == 'trim' or change == 'remove_scores' then
   members, tables = members_of(shape, main, change == 'trim', ARGV[3], ARGV[4]), {main}
@@ -62,9 +59,9 @@ if change == 'trim' or change == 'remove_scores' then
 elseif change == 'watch' then
   local added = 0
   for _, member in ipairs(members) do
-    if redis.call('HEXISTS', KEYS[4], member) == 0 then added = added + 1 end
+    if redis.call('HEXISTS', KEYS[own + 4], member) == 0 then added = added + 1 end
   end
-  if redis.call('HLEN', KEYS[4]) + added > 1000 then
+  if redis.call('HLEN', KEYS[own + 4]) + added > 1000 then
     return redis.error_reply('ERR a board has at most 1,000 watched members')
   end
 end
@@ -76,7 +73,7 @@ if told then
   local low = math.huge
   for _, member in ipairs(members) do
     local there = standing(shape, told, member)
-    told.watching[member] = redis.call('HEXISTS', KEYS[4], member) == 1
+    told.watching[member] = redis.call('HEXISTS', KEYS[own + 4], member) == 1
     stood[member] = there and {rank_now(shape, told, member), there[2], there[1]}
     if there then low = math.min(low, tonumber(there[2])) end
   end
@@ -154,13 +151,13 @@ function changes.watch(t, member)
     local there = standing(shape, t, member)
     if there then watch(t, there) end
   end
-  return t == main and redis.call('HSET', KEYS[4], member, '') == 1
+  return t == main and redis.call('HSET', KEYS[own + 4], member, '') == 1
 end
 
 function changes.unwatch(t, member)
   local there = t == told and standing(shape, t, member)
   if there then unwatch(t, there) end
-  return t == main and redis.call('HDEL', KEYS[4], member) == 1
+  return t == main and redis.call('HDEL', KEYS[own + 4], member) == 1
 end
 
 local last_left
@@ -203,19 +200,20 @@ for _, t in ipairs(tables) do
   finish(shape, t)
 end
 if change == 'undo' and changed == 1 then
-  local known = redis.call('HGET', KEYS[1], members[1])
+  local known = redis.call('HGET', KEYS[own + 1], members[1])
   if known then
     local last = cmsgpack.unpack(known)
     local when = last_left and last_left[6] or 0
-    redis.call('HSET', KEYS[1], members[1], cmsgpack.pack({when, last[2] - 1}))
+    redis.call('HSET', KEYS[own + 1], members[1], cmsgpack.pack({when, last[2] - 1}))
   end
 elseif main.kind == '' and changes[change] == changes.remove then
-  for _, member in ipairs(names) do redis.call('HDEL', KEYS[1], member) end
+  for _, member in ipairs(names) do redis.call('HDEL', KEYS[own + 1], member) end
 end
 if trail and change ~= 'watch' and change ~= 'unwatch' and change ~= 'annotate' then
   for _, member in ipairs(names) do
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', trail.most, '*', 'kind', change, 'member', member,
-      'of', change == 'undo' and ARGV[3] or '', 'time', string.format('%d', now))
+    redis.call('XADD', KEYS[own + 2], 'MAXLEN', '~', trail.most, '*',
+      'kind', change, 'member', member, 'of', change == 'undo' and ARGV[3] or '',
+      'time', string.format('%d', now))
   end
 end
 if before then
@@ -228,6 +226,6 @@ if before then
       reported[#reported + 1], reported[member] = one, one
     end
   end
-  report(shape, told, KEYS[3], news.most, before, after, reported)
+  report(shape, told, KEYS[own + 3], news.most, before, after, reported)
 end
 return changed

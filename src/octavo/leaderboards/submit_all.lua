@@ -1,9 +1,6 @@
 -- submit_all.lua: record scores in every table of a board, by its rules, and say what came of it
--- KEYS[1] rules: {base}:rules (hash)
--- KEYS[2] audit: {base}:audit (stream)
--- KEYS[3] events: {base}:events (stream)
--- KEYS[4] watching: {base}:watching (hash)
--- KEYS[5..] tables: {base}:... (as many keys each as the board needs)
+-- KEYS[1..] tables: {base}:... (as many each as the board needs)
+--   and behind them rules (hash), audit (stream), events (stream) and watching (hash)
 -- ARGV[1] board: what is constant about the board and the tables that are offered, as msgpack
 -- ARGV[2] keep: best|last|sum|first
 -- ARGV[3] at: when it happened, in microseconds since 1970, or "" for now
@@ -21,13 +18,13 @@
 
 local shape, keep = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local rules, trail, news = shape.rules, shape.trail, shape.news
-local time = redis.call('TIME')
+local own, time = #KEYS - 4, redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local at = tonumber(ARGV[3]) or now
 -- A client's clock may be a little ahead.
 if at > now + 60000000 then return {'AGAIN', now, ''} end
 at = math.min(at, now)
-local tables = tables_at(shape, KEYS, 5, at, now)
+local tables = tables_at(shape, KEYS, 1, at, now)
 if not tables then return {'AGAIN', at} end
 
 -- What is asked for.
@@ -59,16 +56,16 @@ if main.bans == '1' then
     one.banned, one.shadow = banned and not banned[2], banned and banned[2]
   end
 end
-if trail then redis.call('XLEN', KEYS[2]) end
+if trail then redis.call('XLEN', KEYS[own + 2]) end
 local told
 if news then
-  redis.call('XLEN', KEYS[3])
+  redis.call('XLEN', KEYS[own + 3])
   for _, t in ipairs(tables) do
     if t.kind == news.table then
       told = t
       told.watching, told.was = {}, {}
       for _, one in ipairs(asked) do
-        told.watching[one.member] = redis.call('HEXISTS', KEYS[4], one.member) == 1
+        told.watching[one.member] = redis.call('HEXISTS', KEYS[own + 4], one.member) == 1
       end
     end
   end
@@ -89,21 +86,21 @@ end
 local refused, counted, low, high = {}, {}, math.huge, -math.huge
 local states, tries = {}, {}
 local function state_of(t, member)
-  local own = states[t] or {}
-  states[t] = own
-  if own[member] == nil then
+  local known = states[t] or {}
+  states[t] = known
+  if known[member] == nil then
     if main.bans == '1' and not t.length and get_banned(t, member) then
-      own[member] = get_banned(t, member)[1]
+      known[member] = get_banned(t, member)[1]
     elseif t.length then
       local past = past_of(t, member)
       forget_old(past, now, t.length)
-      own[member] = outcome(shape, past) or false
+      known[member] = outcome(shape, past) or false
     else
       local there = standing(shape, t, member)
-      own[member] = there and {there[2], there[3]}
+      known[member] = there and {there[2], there[3]}
     end
   end
-  return own[member]
+  return known[member]
 end
 
 -- Why a submission is refused; nil if it is not.
@@ -123,7 +120,7 @@ local function reason_against(one, counts, score)
   end
   local last = tries[one.member]
   if not last then
-    local known = redis.call('HGET', KEYS[1], one.member)
+    local known = redis.call('HGET', KEYS[own + 1], one.member)
     last = known and cmsgpack.unpack(known) or {0, 0}
     tries[one.member] = last
   end
@@ -177,7 +174,9 @@ if told and low <= high then
   before = seen(shape, told, news.top, low, high)
 end
 for member, last in pairs(tries) do
-  if last.changed then redis.call('HSET', KEYS[1], member, cmsgpack.pack({last[1], last[2]})) end
+  if last.changed then
+    redis.call('HSET', KEYS[own + 1], member, cmsgpack.pack({last[1], last[2]}))
+  end
 end
 
 local ids, kept, reported = {}, {}, {}
@@ -185,7 +184,7 @@ for i, one in ipairs(asked) do
   local score, columns = one.score, one.columns
   ids[i] = false
   if trail then
-    ids[i] = redis.call('XADD', KEYS[2], 'MAXLEN', '~', trail.most, '*',
+    ids[i] = redis.call('XADD', KEYS[own + 2], 'MAXLEN', '~', trail.most, '*',
       'kind', one.reason and 'refused' or 'submitted', 'member', one.member, 'keep', keep,
       'score', score, 'columns', columns, 'reason', one.reason or '',
       'time', string.format('%d', at))
@@ -239,6 +238,6 @@ if before then
     one[4] = {rank_now(shape, told, one[2]), told.on[one[2]][2]}
   end
   local after = seen(shape, told, news.top, low, high)
-  report(shape, told, KEYS[3], news.most, before, after, reported)
+  report(shape, told, KEYS[own + 3], news.most, before, after, reported)
 end
 return {now, refused, kept, unpack(replies)}

@@ -104,9 +104,8 @@ class Offer:
     def packed(self, fields: tuple[str, ...]) -> tuple[tuple[bytes, ...], bytes]:
         """Return the keys, with these of each table, and what they are, as msgpack."""
         if fields not in self._packed:
-            keys = list(board_keys(self._base))
-            for base, _ in self._tables:
-                keys += some_keys(base, fields)
+            keys = [key for base, _ in self._tables for key in some_keys(base, fields)]
+            keys += board_keys(self._base)
             tables = [table for _, table in self._tables]
             board = {**self._board, "fields": fields, "tables": tables}
             self._packed[fields] = tuple(keys), msgspec.msgpack.encode(board)
