@@ -11,6 +11,7 @@ import pytest
 import octavo
 from octavo import SeasonClosed, SeasonNotFound
 from octavo.leaderboards import Events
+from octavo.testing import faults
 from tests.fix_servers import set_clock
 from tests.leaderboards.whole.conftest import HANDS, dump
 from tests.leaderboards.whole.model import SECOND
@@ -100,6 +101,19 @@ def test_a_season_opens_and_closes_by_the_clock_of_the_server(
         assert season.score("ada") == 3
         (info,) = board.seasons()
         assert (info.opens, info.closes) == (start.timestamp() + 1, closes.timestamp())
+
+
+def test_a_season_that_was_closed_stays_so_though_the_clock_be_put_back(
+    clocked: Standalone, prefix: str
+) -> None:
+    with octavo.connect(clocked.unix_url, prefix=prefix) as db:
+        season = db.leaderboard("league").season("may")
+        assert season.open(opens=datetime.now(UTC) - timedelta(days=1))
+        season.submit("ada", 1)
+        assert season.close()
+        with faults.move_clock(clocked, -7200), pytest.raises(SeasonClosed):
+            season.submit("ada", 2)
+        assert season.score("ada") == 1
 
 
 @pytest.mark.slow
