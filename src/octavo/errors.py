@@ -32,7 +32,7 @@ parameter and the value, raised before anything is sent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +75,9 @@ class OctavoError(Exception):
         operation: the operation that failed, such as `leaderboard.submit`.
         key: the first key it touches, as the server knows it.
     """
+
+    refusal: ClassVar[str] = ""
+    """The word with which our own scripts begin to refuse with this error, if any does."""
 
     operation: str | None = None
     key: str | None = None
@@ -168,9 +171,13 @@ class Unavailable(ServerError):
 class ConfigMismatch(OctavoError):
     """The stored object was made with another configuration than this one."""
 
+    refusal = "MISMATCH"
+
 
 class PrecisionLost(OctavoError, ArithmeticError):
     """A sum that the server's numbers cannot hold: float64 for scores, 64 bits for counters."""
+
+    refusal = "PRECISION"
 
 
 class DecodeError(OctavoError):
@@ -258,9 +265,13 @@ class SubmissionRefused(OctavoError):
 class SeasonClosed(OctavoError):
     """The season has ended, or not begun: its standings do not change."""
 
+    refusal = "CLOSED"
+
 
 class SeasonNotFound(OctavoError):
     """Nobody has opened a season of that name."""
+
+    refusal = "NOSEASON"
 
 
 class BrokenBarrier(OctavoError):

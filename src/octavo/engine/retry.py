@@ -62,11 +62,7 @@ _BY_CODE: dict[str, type[errors.OctavoError]] = {
     "NOAUTH": errors.AccessDenied,
     "WRONGPASS": errors.AccessDenied,
     "NOPERM": errors.AccessDenied,
-    # Our own scripts begin their refusals with these.
-    "MISMATCH": errors.ConfigMismatch,
-    "PRECISION": errors.PrecisionLost,
-    "CLOSED": errors.SeasonClosed,
-    "NOSEASON": errors.SeasonNotFound,
+    **{kind.refusal: kind for kind in errors.OctavoError.__subclasses__() if kind.refusal},
     **dict.fromkeys(_COME_BACK, errors.Unavailable),
 }
 
