@@ -54,6 +54,11 @@ class Layout(NamedTuple):
         """Return the keys that begin with `base`."""
         return cls(*(f"{base}:{part}".encode() for part in cls._fields))
 
+    @property
+    def base(self) -> str:
+        """What the keys begin with."""
+        return self.scores.decode().removesuffix(":scores")
+
 
 TABLE_FIELDS = (*Layout._fields, "past", "due", "banned", "watched")
 """All keys of a table, in the order in which the scripts that change it take them."""
@@ -69,9 +74,23 @@ def table_keys(base: str) -> tuple[bytes, ...]:
     return some_keys(base, TABLE_FIELDS)
 
 
-def board_keys(base: str) -> tuple[bytes, ...]:
-    """Return the keys of a board as a whole that its scripts take before those of the tables."""
-    return tuple(f"{base}:{part}".encode() for part in ("rules", "audit", "events", "watching"))
+class BoardKeys(NamedTuple):
+    """The keys of a board as a whole that its scripts take behind those of the tables."""
+
+    rules: bytes
+    audit: bytes
+    events: bytes
+    watching: bytes
+
+
+def board_keys(base: str) -> BoardKeys:
+    """Return the keys of a board as a whole."""
+    return BoardKeys(*some_keys(base, BoardKeys._fields))
+
+
+def every_key(base: str) -> tuple[bytes, ...]:
+    """Return the keys of a board and of its table of all time."""
+    return (*board_keys(base), *table_keys(base))
 
 
 def members_key(base: str) -> bytes:

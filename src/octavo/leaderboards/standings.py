@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from octavo.engine.checks import several, whole
 from octavo.engine.codec import decode
-from octavo.engine.command import Async, Command, Job, M, Sync, answer, operation
+from octavo.engine.command import Command, M, answer, operation
 from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import MOST, Definition, counted, option
+from octavo.leaderboards.iteration import Scanned
 from octavo.leaderboards.layout import Layout
 from octavo.leaderboards.merging import Source
 from octavo.leaderboards.ranking import RankMethod, ranks
@@ -20,7 +21,7 @@ from octavo.leaderboards.scores import Scale, exact
 from octavo.leaderboards.tiers import TIER, TIERS, Tier, Tiers, TierStanding
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from octavo.engine.command import Engine
     from octavo.engine.script import Argument
@@ -45,7 +46,7 @@ HISTOGRAM = Script(_here.with_name("histogram.lua"), idempotent=True)
 QUANTILE = Script(_here.with_name("quantile.lua"), idempotent=True)
 
 
-class Standings(Job[M]):
+class Standings(Scanned[M]):
     """Members ranked by score, best first: what can be asked of one table of a board.
 
     Every method is atomic and one round trip. Costs below are for N members, of which M are
@@ -65,7 +66,7 @@ class Standings(Job[M]):
 
     def __repr__(self) -> str:
         """Show the kind of standings, and where they are."""
-        return f"<{type(self).__name__} {self._keys.scores.decode().removesuffix(':scores')}>"
+        return f"<{type(self).__name__} {self._keys.base}>"
 
     # One member
 
@@ -207,24 +208,6 @@ class Standings(Job[M]):
             return Page(entries, f"{place.decode()}:{key.hex()}")
 
         return self._ask(WINDOW, (*self._ranking(), select, first, last, limit), read)
-
-    def __iter__(self: Standings[Sync]) -> Iterator[Entry]:
-        """Go through the board, best first, 500 entries a round trip."""
-        page = self.scan()
-        yield from page.entries
-        while page.cursor is not None:
-            page = self.scan(page.cursor)
-            yield from page.entries
-
-    async def __aiter__(self: Standings[Async]) -> AsyncIterator[Entry]:
-        """Go through the board, best first, 500 entries a round trip."""
-        page = await self.scan()
-        for entry in page.entries:
-            yield entry
-        while page.cursor is not None:
-            page = await self.scan(page.cursor)
-            for entry in page.entries:
-                yield entry
 
     # The board as a whole
 

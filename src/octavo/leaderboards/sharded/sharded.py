@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from octavo.engine.checks import flag, millis, several, whole
-from octavo.engine.command import Async, Command, Job, M, Sync, answer, flow, operation
+from octavo.engine.command import Command, M, answer, flow, operation
 from octavo.engine.keys import name_bytes
 from octavo.leaderboards.definition import MOST, Keep, counted, option
+from octavo.leaderboards.iteration import Scanned
 from octavo.leaderboards.ranking import RANK_METHODS, RankMethod
 from octavo.leaderboards.records import Bin, Entry, Page, Submission
 from octavo.leaderboards.scores import Order, Scale, exact
@@ -36,7 +37,7 @@ _CHUNK = 5000
 _MOST_HOMES = 1024
 
 
-class ShardedLeaderboard(Job[M]):
+class ShardedLeaderboard(Scanned[M]):
     """Members ranked by score, best first, on all nodes of a cluster.
 
         board = db.sharded_leaderboard("world", bounds=even_bounds(0, 5000, 12))
@@ -332,24 +333,6 @@ class ShardedLeaderboard(Job[M]):
         if cursor is not None:
             start = Cursor.parse(cursor, self._sharding.number)
         return self._reader.scan(start, limit, [])
-
-    def __iter__(self: ShardedLeaderboard[Sync]) -> Iterator[Entry]:
-        """Go through the board, best first, 500 entries a round trip."""
-        page = self.scan()
-        yield from page.entries
-        while page.cursor is not None:
-            page = self.scan(page.cursor)
-            yield from page.entries
-
-    async def __aiter__(self: ShardedLeaderboard[Async]) -> AsyncIterator[Entry]:
-        """Go through the board, best first, 500 entries a round trip."""
-        page = await self.scan()
-        for entry in page.entries:
-            yield entry
-        while page.cursor is not None:
-            page = await self.scan(page.cursor)
-            for entry in page.entries:
-                yield entry
 
     # The board as a whole
 
