@@ -36,7 +36,7 @@ class Definition:
         page_size: entries on a page.
         once: whether a write whose reply is lost is repeated.
         tiers: how members are divided, if they are.
-        options: the arguments it was made of.
+        half_life: in which time scores lose half of their value; None if they do not.
         columns: bytes of a key that hold the columns after the first.
         prefix: bytes of a key before the member: columns, and a stamp unless ties are by member.
         config: what is stored with a table, and must not differ.
@@ -64,16 +64,28 @@ class Definition:
         self.tiers = instance("tiers", tiers, Tiers)
         if tiers is not None:
             tiers.check(self.scale)
-        self.options: dict[str, Any] = {
-            "order": order, "keep": keep, "rank": rank, "ties": ties, "page_size": page_size,
-            "once": once, "tiers": tiers, "half_life": half_life,
-        }  # fmt: skip
+        self.half_life = half_life
         self.columns = _COLUMN * (self.scale.width - 1)
         self.prefix = self.columns + (0 if ties == "member" else _STAMP)
         density = "dense" if rank == "dense" else "sparse"
         if decays is not None:
             density += f"~{decays}ms"
         self.config = f"{','.join(self.scale.orders)} {ties} {density}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments it was made of."""
+        orders = self.scale.orders
+        return {
+            "order": orders[0] if len(orders) == 1 else orders,
+            "keep": self.keep,
+            "rank": self.method,
+            "ties": self.ties,
+            "page_size": self.page_size,
+            "once": self.once,
+            "tiers": self.tiers,
+            "half_life": self.half_life,
+        }
 
 
 def option(parameter: str, value: T, known: Sequence[object]) -> T:

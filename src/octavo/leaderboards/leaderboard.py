@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from msgspec.structs import replace
 
-from octavo.engine.calendars import Unit
-from octavo.engine.checks import Seconds, flag, several, whole
+from octavo.engine.checks import Seconds, flag, whole
 from octavo.engine.command import Command, M, answer, operation
 from octavo.engine.keys import name_bytes, name_part
 from octavo.engine.script import Script
-from octavo.leaderboards.definition import Definition, Keep, Ties, counted, instance, option
+from octavo.leaderboards.definition import Definition, Keep, Ties, counted, instance
 from octavo.leaderboards.layout import (
     Layout,
     board_keys,
+    every_key,
     seasons_key,
+    some_keys,
     submitted_key,
-    table_keys,
 )
 from octavo.leaderboards.live import EventStream, changes, id_bytes, time_of
 from octavo.leaderboards.merging import expiring
-from octavo.leaderboards.periods import Period, Window, micros
+from octavo.leaderboards.periods import Period, Window, micros, periods_of
 from octavo.leaderboards.rules import Events, Rules
 from octavo.leaderboards.submissions import (
     arguments,
@@ -40,6 +40,7 @@ from octavo.leaderboards.views import PeriodStandings, PeriodTable, WindowStandi
 if TYPE_CHECKING:
     from datetime import date, datetime
 
+    from octavo.engine.calendars import Unit
     from octavo.engine.command import Engine
     from octavo.engine.script import Argument
     from octavo.leaderboards.ranking import RankMethod
@@ -149,7 +150,7 @@ class Leaderboard(Table[M]):
             base,
             definition,
             engine.common.shared("leaderboards.clock", Clock),
-            periods=_periods(periods),
+            periods=periods_of("periods", periods),
             rules=rules,
             audit=audit,
             events=events,
@@ -208,24 +209,15 @@ class Leaderboard(Table[M]):
             pairs = [(member, score)]
             return self._submit(own.keep, pairs, lambda _: None, lambda rows: rows[0].accepted)
 
-        def again(taken: Any) -> Command[bool] | None:
-            return whole() if taken is _MORE else None
-
         if self._tables.brief:
             place: Argument = scale.place("score", score)
             words: tuple[Argument, ...] = (name_bytes("member", member), place)
-            args = (own.keep, "", own.ties, "", *words)
-            return self._tables.submit_brief(args, self._taken, whole, at=None)
+            brief = (own.keep, "", own.ties, "", *words)
+            return self._tables.submit_brief(brief, self._taken, whole, at=None)
         if self._tables.whole or scale.width > 1 or own.keep == "sum" or own.method == "dense":
             return whole()
-        name = name_bytes("member", member)
-        script = RECORD.once if own.once else RECORD
-        command = script(
-            (self._keys.scores, self._keys.entries),
-            (own.config, own.keep, own.ties, name, scale.place("score", score)),
-            lambda reply: _MORE if told_to_ask_again(reply) else reply == 1,
-        )
-        return replace(command, then=again)
+        args = (own.keep, own.ties, name_bytes("member", member), scale.place("score", score))
+        return self._unless_more(RECORD, args, lambda reply: reply == 1, whole, keys=2)
 
     def _taken(self, reply: list[Any]) -> bool:
         self._tables.clock.learn(reply[0])
@@ -329,7 +321,7 @@ class Leaderboard(Table[M]):
         """
         if self._tables.kinds:
             return self._alter("clear", [], bool)
-        keys = (*board_keys(self._base), *table_keys(self._base))
+        keys = every_key(self._base)
         return Command((b"UNLINK", *keys), keys, bool)
 
     def _merged(self, *args: Any, **options: Any) -> Command[int]:
@@ -446,7 +438,7 @@ class Leaderboard(Table[M]):
     @operation
     def banned(self) -> Command[list[str]]:
         """Return who is banned, in order of their names. O(M)."""
-        key = table_keys(self._base)[_BANNED]
+        key = some_keys(self._base, ("banned",))[0]
         return Command(
             (b"HKEYS", key),
             (key,),
@@ -473,7 +465,7 @@ class Leaderboard(Table[M]):
             b"" if member is None else name_bytes("member", member),
         )
         scale = self._definition.scale
-        return AUDIT((board_keys(self._base)[_AUDIT],), args, partial(changes, scale))
+        return AUDIT((board_keys(self._base).audit,), args, partial(changes, scale))
 
     @operation
     def undo(self, id: str | None) -> Command[bool]:  # noqa: A002 - what a submission calls it
@@ -503,7 +495,7 @@ class Leaderboard(Table[M]):
             raise _not_made_with("events")
         if last is not None:
             id_bytes("last", last)
-        key = board_keys(self._base)[_EVENTS]
+        key = board_keys(self._base).events
         return EventStream(self._engine, key, self._base, self._definition.scale, last)
 
     @operation
@@ -568,6 +560,7 @@ class Leaderboard(Table[M]):
         args: Sequence[Argument],
         read: Callable[[Any], T],
         otherwise: Callable[[], Command[T]],
+        keys: int = len(Layout._fields),
     ) -> Command[T]:
         """Return the Command that changes the one table there seems to be, or else all of them."""
 
@@ -580,7 +573,7 @@ class Leaderboard(Table[M]):
             self._tables.whole = True
             return otherwise()
 
-        return replace(self._change(script, args, read_or_more), then=again)
+        return replace(self._change(script, args, read_or_more, keys), then=again)
 
     def _moment(self, at: datetime) -> int:
         if any(isinstance(kind, Window) for kind in self._tables.kinds.values()):
@@ -618,8 +611,6 @@ class Leaderboard(Table[M]):
 
 
 _MORE: Any = object()
-_AUDIT, _EVENTS = 1, 2
-_BANNED = 6
 _MOST_AGO = 1000
 
 
@@ -631,22 +622,3 @@ def _not_made_with(parameter: str) -> ValueError:
 
 def _only(submissions: list[Submission]) -> Submission:
     return submissions[0]
-
-
-def _unit(name: str) -> Unit:
-    return cast("Unit", option("periods", name, get_args(Unit)))
-
-
-def _periods(
-    given: Unit | Period | Window | Iterable[Unit | Period | Window],
-) -> list[Period | Window]:
-    some = [given] if isinstance(given, str | Period | Window) else several("periods", given)
-    kinds: list[Period | Window] = []
-    for one in some:
-        kind = Period(_unit(one)) if isinstance(one, str) else one
-        if not isinstance(kind, Period | Window):
-            raise TypeError(f"periods must be units, Periods or Windows, not {kind!r}")
-        kinds.append(kind)
-    if len({kind.name for kind in kinds}) < len(kinds):
-        raise ValueError(f"periods must differ in unit, zone or length: {some!r}")
-    return kinds

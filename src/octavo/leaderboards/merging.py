@@ -12,7 +12,7 @@ from octavo.engine.script import Script
 from octavo.leaderboards.definition import MOST, option
 from octavo.leaderboards.layout import Layout, table_keys
 from octavo.leaderboards.scores import exact
-from octavo.leaderboards.tables import told_to_ask_again
+from octavo.leaderboards.tables import Late, told_to_ask_again
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,16 +27,6 @@ Aggregate = Literal["sum", "best", "worst", "first", "last"]
 _here = Path(__file__)
 MERGE = Script(_here.with_name("merge.lua"))
 EXPIRE = Script(_here.with_name("expire.lua"))
-
-
-class Late(NamedTuple):
-    """The answer of a merge that did nothing, as its sources are not those of this time.
-
-    Attributes:
-        at: the time, in microseconds since 1970.
-    """
-
-    at: int
 
 
 class Source(NamedTuple):
@@ -96,16 +86,11 @@ def merged(
         starts, ends = max(one.starts for one in sources), min(one.ends for one in sources)
     args: list[Argument] = [own.config, own.prefix, own.columns, of, aggregate, starts, ends]
     script = MERGE.once if own.once else MERGE
-    return script((*every_key(table), *keys), (*args, *factors), _count_or_time)
+    return script((*table_keys(table.base), *keys), (*args, *factors), _count_or_time)
 
 
 def _count_or_time(reply: Any) -> int | Late:
     return Late(reply[1]) if told_to_ask_again(reply) else int(reply)
-
-
-def every_key(table: Layout) -> tuple[bytes, ...]:
-    """Return all keys of a table."""
-    return table_keys(table.scores.decode().removesuffix(":scores"))
 
 
 def expiring(
@@ -119,6 +104,6 @@ def expiring(
         args = (own.config, "PEXPIREAT", max(0, int(at.timestamp() * 1000)))
     elif at is not None:
         args = (own.config, "PEXPIRE", millis("at", at))
-    scores, entries, *others = every_key(table)
+    scores, entries, *others = table_keys(table.base)
     script = EXPIRE.once if own.once else EXPIRE
     return script((entries, scores, *others, *more), args, bool)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 from octavo.engine.calendars import Unit, periods, zone_of
-from octavo.engine.checks import Seconds, millis
+from octavo.engine.checks import Seconds, millis, several
 from octavo.leaderboards.definition import option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from zoneinfo import ZoneInfo
 
 _LABELS = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m", "year": "%Y"}
@@ -137,3 +138,25 @@ class Window:
     def micros(self) -> tuple[int, int]:
         """Its length and its step, in microseconds."""
         return self._length, self._step
+
+
+def periods_of(
+    parameter: str, given: Unit | Period | Window | Iterable[Unit | Period | Window]
+) -> list[Period | Window]:
+    """Return one or several periods and windows, or refuse what is none, or is there twice."""
+    some = [given] if isinstance(given, str | Period | Window) else several(parameter, given)
+    kinds: list[Period | Window] = []
+    for one in some:
+        if isinstance(one, str):
+            kinds.append(Period(_unit(parameter, one)))
+        elif isinstance(one, Period | Window):
+            kinds.append(one)
+        else:
+            raise TypeError(f"{parameter} must be units, Periods or Windows, not {one!r}")
+    if len({kind.name for kind in kinds}) < len(kinds):
+        raise ValueError(f"{parameter} must differ in unit, zone or length: {some!r}")
+    return kinds
+
+
+def _unit(parameter: str, name: str) -> Unit:
+    return cast("Unit", option(parameter, name, get_args(Unit)))

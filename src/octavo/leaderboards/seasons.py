@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from octavo.engine.command import Command, M, operation
 from octavo.engine.script import Script
-from octavo.leaderboards.layout import board_keys, seasons_key, table_keys
+from octavo.leaderboards.layout import every_key, seasons_key
 from octavo.leaderboards.leaderboard import Leaderboard
 from octavo.leaderboards.live import is_map
 from octavo.leaderboards.periods import micros
@@ -69,7 +69,7 @@ class Season(Leaderboard[M], Counted[M]):
     def clear(self) -> Command[bool]:
         """Delete the season, open or closed; return whether there was one. O(1)."""
         base, name = self._named()
-        keys = (*board_keys(self._base), *table_keys(self._base))
+        keys = every_key(self._base)
         return Command(
             (b"UNLINK", *keys),
             keys,
@@ -78,7 +78,7 @@ class Season(Leaderboard[M], Counted[M]):
         )
 
     def _named(self) -> tuple[str, str]:
-        base, _, name = self._tables.base.rpartition(":season:")
+        base, _, name = self._base.rpartition(":season:")
         return base, name
 
     def _season(self, change: str, opens: str, closes: str) -> Command[bool]:

@@ -89,8 +89,9 @@ local function state_of(t, member)
   local known = states[t] or {}
   states[t] = known
   if known[member] == nil then
-    if main.bans == '1' and not t.length and get_banned(t, member) then
-      known[member] = get_banned(t, member)[1]
+    local banned = main.bans == '1' and not t.length and get_banned(t, member)
+    if banned then
+      known[member] = banned[1]
     elseif t.length then
       local past = past_of(t, member)
       forget_old(past, now, t.length)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from msgspec.structs import replace
-
 from octavo.engine.command import Command, M, answer, operation
 from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
 from octavo.leaderboards.definition import counted
+from octavo.leaderboards.layout import Layout
 from octavo.leaderboards.merging import (
     Aggregate,
-    Late,
     check_slots,
     expiring,
     merged,
@@ -21,7 +19,7 @@ from octavo.leaderboards.merging import (
 )
 from octavo.leaderboards.rows import plain_rank, plainly, ranked_by_name
 from octavo.leaderboards.standings import Standings
-from octavo.leaderboards.tables import Clock
+from octavo.leaderboards.tables import Clock, asked_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from octavo.engine.checks import Seconds
     from octavo.engine.script import Argument
     from octavo.leaderboards.records import Entry
+    from octavo.leaderboards.tables import Late
 
 T = TypeVar("T")
 
@@ -152,15 +151,13 @@ class Table(Standings[M]):
     ) -> Command[int]:
         sources = sources_of("others", others)
         check_slots(self._keys, sources)
-        command = merged(self._definition, self._keys, sources, of, how, timed=tries > 0)
+        asked = merged(self._definition, self._keys, sources, of, how, timed=tries > 0)
 
-        def again(value: Any) -> Command[int] | None:
-            if not isinstance(value, Late):
-                return None
+        def again(value: Late) -> Command[int]:
             self._common.shared("leaderboards.clock", Clock).learn(value.at)
             return self._merged(others, of, how, tries=tries - 1)
 
-        command = replace(command, then=again)
+        command = asked_again(asked, again)
         evictions = tuple(source.eviction for source in sources if source.eviction is not None)
         if not evictions:
             return command
@@ -171,8 +168,12 @@ class Table(Standings[M]):
         return Command((), (), any, parts=evictions, then=evicted, opening=True)
 
     def _change(
-        self, script: Script, args: Sequence[Argument], read: Callable[[Any], T]
+        self,
+        script: Script,
+        args: Sequence[Argument],
+        read: Callable[[Any], T],
+        keys: int = len(Layout._fields),
     ) -> Command[T]:
         """Return the Command that changes the table, at most once if the board is asked to."""
         chosen = script.once if self._definition.once else script
-        return chosen(self._keys, (self._definition.config, *args), read)
+        return chosen(self._keys[:keys], (self._definition.config, *args), read)

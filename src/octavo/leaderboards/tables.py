@@ -53,6 +53,15 @@ class Late(NamedTuple):
     at: int
 
 
+def asked_again(command: Command[Any], again: Callable[[Late], Command[T]]) -> Command[T]:
+    """Return a command that is followed by another one where its answer is `Late`."""
+
+    def follow(value: Any) -> Command[T] | None:
+        return again(value) if isinstance(value, Late) else None
+
+    return replace(command, then=follow)
+
+
 def told_to_ask_again(reply: Any) -> bool:
     """Whether a script did nothing, as something else has to be asked."""
     return isinstance(reply, list) and reply[:1] == [b"AGAIN"]
@@ -167,24 +176,26 @@ class Tables:
         self._atomic = atomic
         self._tries = _EVICTIONS if windows else _TRIES
         # A board that is kept in order may well have bans.
-        all_fields = atomic or rules or audit or events or season
-        self._fields = TABLE_FIELDS if all_fields else _needed(definition, windows=windows)
-        self._board = {
-            **_shape(definition),
-            "season": season,
-            "atomic": atomic,
-            "rules": rules and rules.packed(),
-            "trail": {"most": audit} if audit else None,
-            "news": events
-            and {
-                "table": self._told(events),
-                "top": events.top,
-                "most": events.most,
-            },
-        }
+        ordered = bool(atomic or rules or audit or events or season)
+        self._fields = TABLE_FIELDS if ordered else _needed(definition, windows=windows)
+        self._told = "" if events is None else self._name_told(events)
+        self._rules, self._audit, self._events, self._season = rules, audit, events, season
         self._offer: Offer | None = None
 
-    def _told(self, events: Events) -> str:
+    @lazy
+    def _board(self) -> dict[str, Any]:
+        """What is constant about the board; objects of plain ones, which may be many, have none."""
+        rules, events = self._rules, self._events
+        return {
+            **_shape(self._definition),
+            "season": self._season,
+            "atomic": self._atomic,
+            "rules": rules and rules.packed(),
+            "trail": {"most": self._audit} if self._audit else None,
+            "news": events and {"table": self._told, "top": events.top, "most": events.most},
+        }
+
+    def _name_told(self, events: Events) -> str:
         if events.of is None:
             return ALL_TIME
         name = self.name_of("of", events.of)
@@ -264,9 +275,7 @@ class Tables:
                 return read(reply)
             return Late(reply[1] if reply[1:] and tries else 0)
 
-        def again(value: Any) -> Command[T] | None:
-            if not isinstance(value, Late):
-                return None
+        def again(value: Late) -> Command[T]:
             if not value.at:
                 self.brief = False
                 return otherwise()
@@ -275,7 +284,7 @@ class Tables:
 
         script = SUBMIT_PERIODS.once if self._definition.once else SUBMIT_PERIODS
         words = (self._definition.config, *args, *tables)
-        return cast("Command[T]", replace(script(keys, words, read_or_late), then=again))
+        return asked_again(script(keys, words, read_or_late), again)
 
     def _run(
         self,
@@ -301,22 +310,20 @@ class Tables:
                 return Late(reply[1] if reply[1:] else 0)
             return read(reply)
 
-        def again(value: Any) -> Command[T] | None:
-            if not isinstance(value, Late):
-                return None
+        def again(value: Late) -> Command[T]:
             if not value.at:
                 self._fields = TABLE_FIELDS
                 return run(at, TABLE_FIELDS, tries - 1)
             return run(self._learn(value.at, at), fields, tries - 1)
 
         keys, board = self._offered(at).packed(fields)
-        return replace(script(keys, (board, *args), read_or_late), then=again)
+        return asked_again(script(keys, (board, *args), read_or_late), again)
 
     def _after_asking_the_time(self, then: Callable[[], Command[T]]) -> Command[T]:
         def learned(time: list[bytes]) -> Any:
             self.clock.learn(int(time[0]) * 1_000_000 + int(time[1]))
 
-        key = board_keys(self.base)[0]
+        key = board_keys(self.base).rules
         asked: Command[Any] = Command(
             (b"TIME",), (key,), learned, idempotent=True, opening=True, then=lambda _: then()
         )
@@ -359,17 +366,8 @@ class Tables:
 
 def _needed(definition: Definition, *, windows: bool) -> tuple[str, ...]:
     """Return which keys of a table a submission needs if nobody is banned."""
-    wanted = {
-        "scores": True,
-        "entries": True,
-        "ties": definition.method == "dense",
-        "data": True,
-        "past": windows,
-        "due": windows,
-        "banned": False,
-        "watched": False,
-    }
-    return tuple(name for name in TABLE_FIELDS if wanted[name])
+    ties = ("ties",) if definition.method == "dense" else ()
+    return ("scores", "entries", *ties, "data", *(("past", "due") if windows else ()))
 
 
 def window_board(definition: Definition, window: Window) -> bytes:

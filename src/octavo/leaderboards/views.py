@@ -6,8 +6,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from msgspec.structs import replace
-
 from octavo.engine.command import Command, M, answer, operation
 from octavo.engine.keys import name_bytes
 from octavo.engine.script import Script
@@ -16,7 +14,7 @@ from octavo.leaderboards.layout import Layout, table_keys
 from octavo.leaderboards.merging import Source
 from octavo.leaderboards.standings import Standings
 from octavo.leaderboards.table import Table
-from octavo.leaderboards.tables import Late, window_board
+from octavo.leaderboards.tables import Late, asked_again, window_board
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,14 +96,12 @@ class PeriodStandings(Counted[M]):
             found: T = read(reply[1], scale.at(now))
             return found
 
-        def again(value: Any) -> Command[T] | None:
-            if not isinstance(value, Late):
-                return None
+        def again(value: Late) -> Command[T]:
             clock.learn(value.at)
             return self._ask_at(script, args, read, keys, tries=tries - 1, at=value.at)
 
         table = self._keys_of(span)[:keys]
-        return replace(script.timed(table, (config, *args), read_timed), then=again)
+        return asked_again(script.timed(table, (config, *args), read_timed), again)
 
     def _source(self) -> Source:
         span = self._period.span(self._tables.clock.now())
@@ -187,12 +183,8 @@ class WindowStandings(Counted[M]):
             answer: T = result
             return answer
 
-        def again(value: Any) -> Command[T] | None:
-            if not isinstance(value, Late):
-                return None
-            return self._ask_after(script, args, read, keys, tries - 1)
-
-        return Command((), (), answered, parts=(evicted, asked), then=again)
+        both: Command[T] = Command((), (), answered, parts=(evicted, asked))
+        return asked_again(both, lambda _: self._ask_after(script, args, read, keys, tries - 1))
 
     def _evict(self) -> Command[bool]:
         return EVICT(self._all_keys, (self._board,), bool)
